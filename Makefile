@@ -1,0 +1,137 @@
+# `make run` shows the package at work, `make test` tests it on every backend.
+# Each makes what it needs in .venv; a fresh machine needs Python 3.11 and make.
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+# Two targets must not run pip in one environment at a time: `make -j` is safe,
+# and no faster.
+.NOTPARALLEL:
+
+BACKENDS := jax torch tensorflow
+BACKEND ?= jax
+VENV ?= .venv
+# PYTHON=/path/to/python picks the interpreter; otherwise the first that fits.
+PYTHON ?=
+
+ifeq ($(filter $(BACKEND),$(BACKENDS)),)
+$(error BACKEND is one of: $(BACKENDS). Received: BACKEND=$(BACKEND))
+endif
+
+# ---- what the targets run ---------------------------------------------------
+
+RUN_COMMAND := $(VENV)/bin/keras-moe demo
+
+# Tests are many small programs: one worker per core, each of them with one
+# thread, beats one process whose thread pools share the cores.
+PYTEST_WORKERS ?= auto
+PYTEST_ARGS ?=
+PYTEST := OMP_NUM_THREADS=1 TF_NUM_INTRAOP_THREADS=1 TF_NUM_INTEROP_THREADS=1 \
+	$(VENV)/bin/python -m pytest --quiet \
+	--numprocesses $(PYTEST_WORKERS) --maxprocesses 4 --dist worksteal
+
+CODE := $(wildcard keras_moe tests examples benchmarks)
+
+# TensorFlow announces its CPU features at every start.
+export TF_CPP_MIN_LOG_LEVEL ?= 2
+
+# ---- set-up -----------------------------------------------------------------
+
+# TensorFlow 2.21 has no wheels for Python 3.14; Debian's python3 may come
+# without ensurepip, and then cannot make an environment.
+PYTHON_FITS := import sys, venv, ensurepip; \
+	sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
+PYTHON_CANDIDATES := $(or $(PYTHON),python3 python3.11 python3.12 python3.13)
+
+PIP_INSTALL := $(VENV)/bin/python -m pip install -qq \
+	--disable-pip-version-check --constraint constraints.txt
+
+TORCH := $(shell sed -n '/^torch==/p' constraints.txt)
+RUN_PACKAGES = --editable '.[$*,hub,export,cli,tensorboard]'
+TEST_PACKAGES = --editable '.[all,dev]'
+
+# $(call install,<words for the reader>,<pip arguments>)
+define install
+@echo "==> Installing $(1)"; \
+start=$$(date +%s); \
+$(PIP_INSTALL) $(2) && echo "    done in $$(($$(date +%s) - start)) s"
+endef
+
+$(VENV)/bin/python:
+	@for candidate in $(PYTHON_CANDIDATES); do \
+		if "$$candidate" -c '$(PYTHON_FITS)' 2>/dev/null; then \
+			echo "==> Making $(VENV) with $$("$$candidate" --version)"; \
+			exec "$$candidate" -m venv $(VENV); \
+		fi; \
+	done; \
+	echo "error: Expected Python 3.11, 3.12 or 3.13 with the venv module." \
+		"Received: $(PYTHON_CANDIDATES)." \
+		"Install one, or name it: make PYTHON=/path/to/python3.11" >&2; \
+	exit 1
+
+# A stamp is written when its packages are in; a newer pyproject.toml or
+# constraints.txt makes it stale. One environment serves every target, so that
+# `make test` after `make run` installs only what is missing.
+STAMP := $(VENV)/.ready
+REQUIREMENTS := pyproject.toml constraints.txt
+
+# TensorFlow whatever the backend: keras-hub needs tensorflow-text, and the
+# export is written by a TensorFlow child process.
+$(STAMP)-jax $(STAMP)-torch $(STAMP)-tensorflow: $(STAMP)-%: \
+		$(REQUIREMENTS) | $(VENV)/bin/python
+	$(if $(filter torch,$*),$(call install,PyTorch,$(TORCH)))
+	$(call install,TensorFlow (the longest step),tensorflow)
+	$(if $(filter jax,$*),$(call install,JAX,jax))
+	$(call install,keras-moe and keras-hub,$(RUN_PACKAGES))
+	@touch $@
+
+$(STAMP)-test: $(REQUIREMENTS) | $(VENV)/bin/python
+	$(call install,PyTorch,$(TORCH))
+	$(call install,TensorFlow (the longest step),tensorflow)
+	$(call install,JAX,jax)
+	$(call install,keras-moe with keras-hub and pytest,$(TEST_PACKAGES))
+	@touch $@ $(BACKENDS:%=$(STAMP)-%)
+
+# ---- targets ----------------------------------------------------------------
+
+.PHONY: help run test $(BACKENDS:%=test-%) lint format clean
+
+help:
+	@echo "make run [BACKEND=jax|torch|tensorflow]  train, sample, export, verify"
+	@echo "make test                                every test on every backend"
+	@echo "make test-jax|test-torch|test-tensorflow every test on one backend"
+	@echo "make lint                                ruff and mypy"
+	@echo "make format                              let ruff rewrite the files"
+	@echo "make clean                               remove $(VENV) and caches"
+
+run: $(STAMP)-$(BACKEND)
+	@echo "==> $(RUN_COMMAND) (KERAS_BACKEND=$(BACKEND))"
+	@KERAS_BACKEND=$(BACKEND) $(RUN_COMMAND)
+
+# Keras reads KERAS_BACKEND once, at import: a process per backend. A failure
+# on one backend does not keep the others from being tested.
+test: $(STAMP)-test
+	@failed=""; \
+	for backend in $(BACKENDS); do \
+		echo "==> Testing on $$backend"; \
+		KERAS_BACKEND=$$backend $(PYTEST) $(PYTEST_ARGS) \
+			|| failed="$$failed $$backend"; \
+	done; \
+	if [ -n "$$failed" ]; then \
+		echo "make test: tests failed on:$$failed"; exit 1; \
+	fi; \
+	echo "make test: all tests passed on: $(BACKENDS)"
+
+$(BACKENDS:%=test-%): test-%: $(STAMP)-test
+	KERAS_BACKEND=$* $(PYTEST) $(PYTEST_ARGS)
+
+lint: $(STAMP)-test
+	$(VENV)/bin/python -m ruff check $(CODE)
+	$(VENV)/bin/python -m ruff format --check $(CODE)
+	$(VENV)/bin/python -m mypy
+
+format: $(STAMP)-test
+	$(VENV)/bin/python -m ruff check --fix $(CODE)
+	$(VENV)/bin/python -m ruff format $(CODE)
+
+clean:
+	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -1,0 +1,85 @@
+"""Write a router of your own: here one that compares directions.
+
+    KERAS_BACKEND=jax python examples/custom_router.py
+
+A router is a layer that returns a `RoutingPlan`. This one scores experts by
+the cosine between a projected token and an embedding of the expert, which
+keeps large tokens from dominating (X-MoE, Chi et al., 2022,
+https://arxiv.org/abs/2204.09179, equation 4).
+"""
+
+import argparse
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_moe.layers import SparseMoE
+from keras_moe.losses import load_balancing_loss
+from keras_moe.routing import choose_top_k
+
+
+@keras.saving.register_keras_serializable(package="examples")
+class CosineRouter(keras.layers.Layer):
+    def __init__(self, num_experts, top_k=2, rank=8, temperature=0.3, **kwargs):
+        # Routing is float32, whatever the rest of the model computes in.
+        super().__init__(**{**kwargs, "dtype": "float32"})
+        self.num_experts = num_experts
+        self.top_k = top_k
+        self.rank = rank
+        self.temperature = temperature
+
+    def build(self, inputs_shape):
+        self.projection = self.add_weight(
+            name="projection", shape=(inputs_shape[-1], self.rank)
+        )
+        self.expert_embeddings = self.add_weight(
+            name="expert_embeddings", shape=(self.num_experts, self.rank)
+        )
+
+    def call(self, inputs, padding_mask=None, training=None):
+        tokens = ops.normalize(ops.matmul(inputs, self.projection), axis=-1)
+        experts = ops.normalize(self.expert_embeddings, axis=-1)
+        cosine = ops.matmul(tokens, ops.transpose(experts))
+        plan = choose_top_k(
+            cosine / self.temperature, self.top_k, padding_mask=padding_mask
+        )
+        if training:
+            self.add_loss(0.01 * load_balancing_loss(plan))
+        return plan
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "num_experts": self.num_experts,
+            "top_k": self.top_k,
+            "rank": self.rank,
+            "temperature": self.temperature,
+        }
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--epochs", type=int, default=20)
+    arguments = parser.parse_args()
+    keras.utils.set_random_seed(0)
+
+    # Eight clusters of tokens, each turned by a matrix of its own.
+    rng = np.random.default_rng(0)
+    cluster = rng.integers(0, 8, 4096)
+    centers = 3.0 * rng.normal(size=(8, 16))
+    inputs = centers[cluster] + 0.3 * rng.normal(size=(4096, 16))
+    turns = rng.normal(size=(8, 16, 16)) / 4.0
+    targets = np.einsum("th,thk->tk", inputs, turns[cluster])
+
+    tokens = keras.Input((16,))
+    outputs = SparseMoE(8, 32, router=CosineRouter(8, top_k=1))(tokens)
+    model = keras.Model(tokens, keras.layers.Dense(16)(outputs))
+    model.compile(optimizer=keras.optimizers.Adam(0.01), loss="mse")
+    model.fit(
+        inputs, targets, batch_size=256, epochs=arguments.epochs, verbose=2
+    )
+
+
+if __name__ == "__main__":
+    main()

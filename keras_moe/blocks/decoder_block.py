@@ -1,0 +1,141 @@
+"""One layer of a decoder-only Transformer."""
+
+import inspect
+
+import keras
+
+
+@keras.saving.register_keras_serializable(package="keras_moe")
+class DecoderBlock(keras.layers.Layer):
+    """Attention and feed-forward, each behind a norm and a residual.
+
+    `x + attention(norm(x))`, then `x + feed_forward(norm(x))` with RMS norms
+    (Zhang and Sennrich, 2019, https://arxiv.org/abs/1910.07467). The parts
+    are given, so a dense and a sparse block differ in one argument.
+
+    Args:
+        attention: layer called as `attention(x, padding_mask=...)`, and with
+            `cache` and `cache_update_index` while generating.
+        feed_forward: layer called as `feed_forward(x)`; it is given the
+            padding mask if it has a `padding_mask` argument (`SparseMoE`).
+        layer_norm_epsilon: float, added to the mean square.
+        dropout: float, on both parts' outputs while training.
+
+    Call arguments:
+        inputs: float tensor of shape (B, L, H).
+        padding_mask: optional bool tensor of shape (B, L), True = real token.
+        cache: optional, as for the attention.
+        cache_update_index: int or scalar tensor, position of the first input.
+        training: bool.
+
+    Returns:
+        Tensor of shape (B, L, H); with a cache, the pair of that and the new
+        cache.
+
+    Example:
+
+    >>> import numpy as np
+    >>> from keras_moe.blocks import GroupedQueryAttention
+    >>> from keras_moe.layers import SparseMoE
+    >>> block = DecoderBlock(GroupedQueryAttention(4, 2), SparseMoE(8, 32))
+    >>> tuple(block(np.ones((2, 5, 16), "float32")).shape)
+    (2, 5, 16)
+    """
+
+    def __init__(
+        self,
+        attention,
+        feed_forward,
+        layer_norm_epsilon=1e-6,
+        dropout=0.0,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        self.attention = attention
+        self.feed_forward = feed_forward
+        self.layer_norm_epsilon = layer_norm_epsilon
+        self.dropout = dropout
+        # Under a RematScope, attention and feed-forward are recomputed; the
+        # cheap parts, and the dropout's random state, are not.
+        with keras.RematScope(mode=None):
+            self.attention_norm = self._norm("attention_norm")
+            self.feed_forward_norm = self._norm("feed_forward_norm")
+            self.attention_dropout = self._dropout("attention_dropout")
+            self.feed_forward_dropout = self._dropout("feed_forward_dropout")
+        arguments = inspect.signature(feed_forward.call).parameters
+        self._feed_forward_takes_mask = "padding_mask" in arguments
+        self.supports_masking = True
+
+    def build(self, inputs_shape, padding_mask_shape=None):
+        for layer in (
+            self.attention_norm,
+            self.attention,
+            self.feed_forward_norm,
+            self.feed_forward,
+        ):
+            if not layer.built:
+                layer.build(inputs_shape)
+
+    def call(
+        self,
+        inputs,
+        padding_mask=None,
+        cache=None,
+        cache_update_index=None,
+        training=None,
+    ):
+        attended = self.attention(
+            self.attention_norm(inputs),
+            padding_mask=padding_mask if cache is None else None,
+            cache=cache,
+            cache_update_index=cache_update_index,
+        )
+        if cache is not None:
+            attended, cache = attended
+        x = inputs + self.attention_dropout(attended, training=training)
+        fed = self._feed(self.feed_forward_norm(x), padding_mask, training)
+        x = x + self.feed_forward_dropout(fed, training=training)
+        return x if cache is None else (x, cache)
+
+    def _feed(self, x, padding_mask, training):
+        if self._feed_forward_takes_mask:
+            return self.feed_forward(
+                x, padding_mask=padding_mask, training=training
+            )
+        return self.feed_forward(x)
+
+    def _norm(self, name):
+        return keras.layers.RMSNormalization(
+            epsilon=self.layer_norm_epsilon, dtype=self.dtype_policy, name=name
+        )
+
+    def _dropout(self, name):
+        return keras.layers.Dropout(
+            self.dropout, dtype=self.dtype_policy, name=name
+        )
+
+    def rematerialized_call(self, layer_call, *args, **kwargs):
+        # The parts rematerialize themselves; routing must not run twice.
+        return layer_call
+
+    def compute_output_shape(self, inputs_shape, padding_mask_shape=None):
+        return inputs_shape
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "attention": keras.saving.serialize_keras_object(self.attention),
+            "feed_forward": keras.saving.serialize_keras_object(
+                self.feed_forward
+            ),
+            "layer_norm_epsilon": self.layer_norm_epsilon,
+            "dropout": self.dropout,
+        }
+
+    @classmethod
+    def from_config(cls, config):
+        parts = {
+            name: keras.saving.deserialize_keras_object(config[name])
+            for name in ("attention", "feed_forward")
+        }
+        return cls(**{**config, **parts})

@@ -1,0 +1,242 @@
+"""T5 decoder block: causal self-attention, cross-attention, feed-forward."""
+
+import keras
+from keras import ops
+
+from keras_moe.blocks.attention_mask import causal_mask
+from keras_moe.blocks.t5_attention import T5Attention
+from keras_moe.blocks.t5_feed_forward_block import T5FeedForwardBlock
+
+
+@keras.saving.register_keras_serializable(package="keras_moe")
+class T5DecoderBlock(keras.layers.Layer):
+    """Let every token see its past and the encoder, then transform it.
+
+    `call` is for whole sequences; `call_with_cache` continues a sequence
+    whose keys and values are known, which is what generation needs. Both run
+    the same code on their keys and values.
+
+    Args:
+        num_heads: int N, number of attention heads.
+        head_dim: int D, width of each head.
+        feed_forward: layer from (B, L, H) to (B, L, H), dense or sparse.
+        dropout: float, share of attention weights and outputs to drop.
+        layer_norm_epsilon: float, added to the mean square.
+        **kwargs: arguments of `keras.layers.Layer`.
+
+    Call arguments:
+        inputs: tensor of shape (B, L, H).
+        encoder_outputs: tensor of shape (B, Lk, H), same H.
+        position_bias: optional tensor of shape (1, N, L, L) for the
+            self-attention; cross-attention has none.
+        padding_mask: optional bool tensor of shape (B, L), True = real token.
+        encoder_padding_mask: optional bool tensor of shape (B, Lk).
+        training: bool, whether to apply dropout and training capacity.
+
+    Returns:
+        Tensor of shape (B, L, H).
+
+    Example:
+
+    >>> import keras
+    >>> import numpy as np
+    >>> block = T5DecoderBlock(2, 4, feed_forward=keras.layers.Dense(8))
+    >>> x = np.ones((2, 5, 8), "float32")
+    >>> tuple(block(x, encoder_outputs=x[:, :3]).shape)
+    (2, 5, 8)
+
+    References:
+        Raffel et al., 2019, https://arxiv.org/abs/1910.10683, section 2.1.
+    """
+
+    def __init__(
+        self,
+        num_heads,
+        head_dim,
+        feed_forward,
+        dropout=0.0,
+        layer_norm_epsilon=1e-6,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        self.num_heads = num_heads
+        self.head_dim = head_dim
+        self.dropout = dropout
+        self.layer_norm_epsilon = layer_norm_epsilon
+
+        def norm(name):
+            return keras.layers.RMSNormalization(
+                epsilon=layer_norm_epsilon, dtype=self.dtype_policy, name=name
+            )
+
+        def attention(name):
+            return T5Attention(
+                num_heads,
+                head_dim,
+                dropout=dropout,
+                dtype=self.dtype_policy,
+                name=name,
+            )
+
+        self.self_attention = attention("self_attention")
+        self.cross_attention = attention("cross_attention")
+        # Under a RematScope attention and feed-forward are recomputed; the
+        # cheap parts, and the dropout's random state, are not.
+        with keras.RematScope(mode=None):
+            self.self_attention_norm = norm("self_attention_norm")
+            self.cross_attention_norm = norm("cross_attention_norm")
+            self.attention_dropout = keras.layers.Dropout(
+                dropout, dtype=self.dtype_policy, name="attention_dropout"
+            )
+        self.feed_forward_block = T5FeedForwardBlock(
+            feed_forward,
+            dropout=dropout,
+            layer_norm_epsilon=layer_norm_epsilon,
+            dtype=self.dtype_policy,
+            name="feed_forward_block",
+        )
+
+    def build(self, inputs_shape):
+        self.self_attention_norm.build(inputs_shape)
+        self.self_attention.build(inputs_shape)
+        self.cross_attention_norm.build(inputs_shape)
+        self.cross_attention.build(inputs_shape)
+        self.feed_forward_block.build(inputs_shape)
+        self.built = True
+
+    def call(
+        self,
+        inputs,
+        encoder_outputs,
+        position_bias=None,
+        padding_mask=None,
+        encoder_padding_mask=None,
+        training=None,
+    ):
+        positions = ops.arange(ops.shape(inputs)[1], dtype="int32")
+        visible = causal_mask(positions, positions, padding_mask)
+        normalized = self.self_attention_norm(inputs)
+        return self._transform(
+            inputs,
+            normalized,
+            self.self_attention.project_keys_values(normalized),
+            self.cross_attention.project_keys_values(encoder_outputs),
+            visible,
+            position_bias,
+            padding_mask,
+            encoder_padding_mask,
+            training,
+        )
+
+    def call_with_cache(
+        self,
+        inputs,
+        self_attention_cache,
+        cross_attention_cache,
+        cache_update_index,
+        position_bias=None,
+        padding_mask=None,
+        encoder_padding_mask=None,
+    ):
+        """Continue sequences whose earlier keys and values are cached.
+
+        Args:
+            inputs: tensor of shape (B, Lq, H), the new positions.
+            self_attention_cache: keys and values, two tensors of shape
+                (B, L, N, D).
+            cross_attention_cache: keys and values of the encoder outputs, two
+                tensors of shape (B, Lk, N, D) from
+                `cross_attention.project_keys_values`.
+            cache_update_index: int or int32 scalar, position of the first
+                new token.
+            position_bias: optional tensor of shape (1, N, Lq, L).
+            padding_mask: optional bool tensor of shape (B, Lq) for the
+                feed-forward layer; True = real token.
+            encoder_padding_mask: optional bool tensor of shape (B, Lk).
+
+        Returns:
+            Outputs of shape (B, Lq, H), and the updated
+            `self_attention_cache`.
+        """
+        normalized = self.self_attention_norm(inputs)
+        update = self.self_attention.project_keys_values(normalized)
+        start = [0, cache_update_index, 0, 0]
+        self_attention_cache = tuple(
+            ops.slice_update(cached, start, new)
+            for cached, new in zip(self_attention_cache, update, strict=True)
+        )
+        positions = ops.arange(ops.shape(inputs)[1], dtype="int32")
+        length = ops.shape(self_attention_cache[0])[1]
+        visible = causal_mask(
+            cache_update_index + positions, ops.arange(length, dtype="int32")
+        )
+        outputs = self._transform(
+            inputs,
+            normalized,
+            self_attention_cache,
+            cross_attention_cache,
+            visible,
+            position_bias,
+            padding_mask,
+            encoder_padding_mask,
+            training=False,
+        )
+        return outputs, self_attention_cache
+
+    def _transform(
+        self,
+        inputs,
+        normalized,
+        keys_values,
+        encoder_keys_values,
+        visible,
+        position_bias,
+        padding_mask,
+        encoder_padding_mask,
+        training,
+    ):
+        attended = self.self_attention.attend(
+            normalized, keys_values, position_bias, visible, training
+        )
+        x = inputs + self.attention_dropout(attended, training=training)
+        if encoder_padding_mask is not None:
+            encoder_padding_mask = encoder_padding_mask[:, None, :]
+        attended = self.cross_attention.attend(
+            self.cross_attention_norm(x),
+            encoder_keys_values,
+            attention_mask=encoder_padding_mask,
+            training=training,
+        )
+        x = x + self.attention_dropout(attended, training=training)
+        return self.feed_forward_block(
+            x, padding_mask=padding_mask, training=training
+        )
+
+    def rematerialized_call(self, layer_call, *args, **kwargs):
+        # The feed-forward layer may be sparse: its routing losses and
+        # counters must not run twice. Sublayers rematerialise themselves.
+        return layer_call
+
+    def compute_output_shape(self, inputs_shape):
+        return tuple(inputs_shape)
+
+    def get_config(self):
+        config = super().get_config()
+        config.update(
+            num_heads=self.num_heads,
+            head_dim=self.head_dim,
+            feed_forward=keras.saving.serialize_keras_object(
+                self.feed_forward_block.feed_forward
+            ),
+            dropout=self.dropout,
+            layer_norm_epsilon=self.layer_norm_epsilon,
+        )
+        return config
+
+    @classmethod
+    def from_config(cls, config):
+        config = dict(config)
+        config["feed_forward"] = keras.saving.deserialize_keras_object(
+            config["feed_forward"]
+        )
+        return cls(**config)

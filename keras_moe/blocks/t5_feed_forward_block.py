@@ -1,0 +1,101 @@
+"""T5 feed-forward block: norm, feed-forward layer, dropout, residual."""
+
+import inspect
+
+import keras
+
+
+@keras.saving.register_keras_serializable(package="keras_moe")
+class T5FeedForwardBlock(keras.layers.Layer):
+    """Add the output of a feed-forward layer to its normalized inputs.
+
+    The feed-forward layer may be dense (`FeedForward`) or sparse
+    (`SparseMoE`). Tokens that a sparse one drops get 0 from it, so the
+    residual carries them unchanged.
+
+    Args:
+        feed_forward: layer from (B, L, H) to (B, L, H). If its `call` has an
+            argument `padding_mask`, it receives the mask.
+        dropout: float, share of the feed-forward outputs to drop.
+        layer_norm_epsilon: float, added to the mean square.
+        **kwargs: arguments of `keras.layers.Layer`.
+
+    Call arguments:
+        inputs: tensor of shape (B, L, H).
+        padding_mask: optional bool tensor of shape (B, L), True = real token.
+        training: bool, whether to apply dropout and training capacity.
+
+    Returns:
+        Tensor of shape (B, L, H).
+
+    Example:
+
+    >>> import keras
+    >>> import numpy as np
+    >>> block = T5FeedForwardBlock(keras.layers.Dense(8))
+    >>> tuple(block(np.ones((2, 5, 8), "float32")).shape)
+    (2, 5, 8)
+
+    References:
+        Fedus et al., 2021, https://arxiv.org/abs/2101.03961, figure 2.
+    """
+
+    def __init__(
+        self, feed_forward, dropout=0.0, layer_norm_epsilon=1e-6, **kwargs
+    ):
+        super().__init__(**kwargs)
+        self.dropout = dropout
+        self.layer_norm_epsilon = layer_norm_epsilon
+        self.feed_forward = feed_forward
+        self._takes_padding_mask = (
+            "padding_mask" in inspect.signature(feed_forward.call).parameters
+        )
+        # Under a RematScope the feed-forward layer is recomputed; the cheap
+        # parts, and the dropout's random state, are not.
+        with keras.RematScope(mode=None):
+            self.norm = keras.layers.RMSNormalization(
+                epsilon=layer_norm_epsilon,
+                dtype=self.dtype_policy,
+                name="norm",
+            )
+            self.output_dropout = keras.layers.Dropout(
+                dropout, dtype=self.dtype_policy, name="dropout"
+            )
+
+    def build(self, inputs_shape):
+        self.norm.build(inputs_shape)
+        if not self.feed_forward.built:
+            self.feed_forward.build(inputs_shape)
+        self.built = True
+
+    def call(self, inputs, padding_mask=None, training=None):
+        arguments = {}
+        if self._takes_padding_mask:
+            arguments = {"padding_mask": padding_mask, "training": training}
+        outputs = self.feed_forward(self.norm(inputs), **arguments)
+        return inputs + self.output_dropout(outputs, training=training)
+
+    def rematerialized_call(self, layer_call, *args, **kwargs):
+        # Routing losses and counters must not run twice; the feed-forward
+        # layer rematerialises its own large part.
+        return layer_call
+
+    def compute_output_shape(self, inputs_shape):
+        return tuple(inputs_shape)
+
+    def get_config(self):
+        config = super().get_config()
+        config.update(
+            feed_forward=keras.saving.serialize_keras_object(self.feed_forward),
+            dropout=self.dropout,
+            layer_norm_epsilon=self.layer_norm_epsilon,
+        )
+        return config
+
+    @classmethod
+    def from_config(cls, config):
+        config = dict(config)
+        config["feed_forward"] = keras.saving.deserialize_keras_object(
+            config["feed_forward"]
+        )
+        return cls(**config)

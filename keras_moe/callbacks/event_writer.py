@@ -1,0 +1,69 @@
+"""Event files for TensorBoard, written without TensorFlow."""
+
+import os
+import time
+
+import numpy as np
+from tensorboard.compat.proto.event_pb2 import Event
+from tensorboard.compat.proto.summary_pb2 import Summary
+from tensorboard.plugins.histogram import metadata as histogram_metadata
+from tensorboard.plugins.scalar.summary_v2 import scalar_pb
+from tensorboard.summary.writer.event_file_writer import EventFileWriter
+from tensorboard.util import tensor_util
+
+
+class EventWriter:
+    """Writes scalars and bar charts to one event file.
+
+    Made of parts of the `tensorboard` package, the one that reads the file,
+    so that nothing else is needed. The summary writers of TensorFlow and
+    PyTorch come with one backend each, and `tensorboard.summary.Writer`
+    knows only scalars.
+
+    Args:
+        log_dir: path of the folder; made if it does not exist.
+    """
+
+    def __init__(self, log_dir):
+        self._writer = EventFileWriter(os.fspath(log_dir), flush_secs=10)
+
+    def write_scalar(self, tag, value, step):
+        """Write one number."""
+        self._write(scalar_pb(tag, float(value)), step)
+
+    def write_bars(self, tag, heights, step, description):
+        """Write a histogram with one bucket for each height.
+
+        Height n fills the bucket from n to n + 1, which puts TensorBoard's
+        ticks on whole numbers.
+
+        Args:
+            tag: str.
+            heights: float array of shape (N,).
+            step: int.
+            description: str, Markdown; TensorBoard shows it with the chart.
+        """
+        starts = np.arange(len(heights))
+        # (left edge, right edge, count): the histogram plugin's format.
+        buckets = np.stack([starts, starts + 1, heights], axis=1)
+        value = Summary.Value(
+            tag=tag,
+            metadata=histogram_metadata.create_summary_metadata(
+                display_name=None, description=description
+            ),
+            tensor=tensor_util.make_tensor_proto(buckets, np.float64),
+        )
+        self._write(Summary(value=[value]), step)
+
+    def flush(self):
+        """Hand everything written so far to the file system."""
+        self._writer.flush()
+
+    def close(self):
+        """Close the file."""
+        self._writer.close()
+
+    def _write(self, summary, step):
+        self._writer.add_event(
+            Event(wall_time=time.time(), step=step, summary=summary)
+        )

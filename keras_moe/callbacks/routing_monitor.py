@@ -1,0 +1,262 @@
+"""The callback that shows how the experts are used."""
+
+import warnings
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_moe.callbacks.routing_averages import averages_between
+from keras_moe.callbacks.routing_averages import averages_over_layers
+from keras_moe.callbacks.sparse_layers import find_sparse_layers
+
+_LAYER_SCALARS = (
+    "router_entropy",
+    "dropped_fraction",
+    "max_violation",
+    "load_balancing_loss",
+    "router_z_loss",
+)
+
+_EXPERT_LOAD = (
+    "Bucket n to n + 1 belongs to expert n: its share of the routed (token, "
+    "choice) pairs times the number of experts. Flat is balanced."
+)
+
+
+class RoutingMonitor(keras.callbacks.Callback):
+    """Shows how the experts are used: progress bar, history, TensorBoard.
+
+    While `fit()` runs, every `SparseMoE` of the model records its routing,
+    and `logs` gets five more entries, averages over the training steps since
+    the epoch began:
+
+    - `load_balancing_loss` (1.0 = balanced) and `router_z_loss` (nats
+      squared), unweighted, mean over the layers;
+    - `max_violation`, by how much the busiest expert exceeds its equal share
+      (0 = balanced, E - 1 = one expert gets everything), of the worst layer;
+    - `dropped_fraction` of the (token, choice) pairs, mean over the layers;
+    - `router_entropy` in nats (log E = undecided), mean over the layers.
+
+    A name that a metric of the model already has gets the prefix `routing_`.
+    Callbacks that read these entries come after the monitor in
+    `fit(callbacks=[...])`.
+
+    Recording is switched off when training ends, and the training step is
+    compiled anew both times: without the monitor `fit()` pays nothing for it.
+
+    Args:
+        log_dir: optional path of a folder for TensorBoard. Per layer:
+            `<layer>/expert_load`, a histogram with one bucket per expert,
+            and as scalars `router_entropy`, `dropped_fraction`,
+            `max_violation`, `load_balancing_loss` and `router_z_loss`, all
+            averaged over the steps since the previous report; and
+            `all_layers/<name>` for each entry of `logs`. Needs the package
+            `tensorboard`, not TensorFlow.
+        update_freq: `"epoch"`, `"batch"` or int n: report at the end of each
+            epoch only, or after every batch or every n batches as well. A
+            report waits for the training step to finish; a large n keeps
+            accelerators busy. TensorBoard's horizontal axis counts epochs or
+            training steps accordingly.
+
+    Attributes:
+        expert_load: dict: layer -> float32 array of shape (number of
+            reports, E), fractions that sum to 1 (or all 0 if the layer was
+            not used), since the latest `fit()` began.
+        report_steps: list of int, the horizontal axis of the same reports.
+
+    Raises:
+        ValueError: If `update_freq` is none of the above, `tensorboard` is
+            missing, or, in `fit()`, the model has no `SparseMoE` layer.
+
+    Example:
+
+    >>> import keras
+    >>> import numpy as np
+    >>> from keras_moe.layers import SparseMoE
+    >>> model = keras.Sequential([SparseMoE(num_experts=4, intermediate_dim=8)])
+    >>> model.compile("sgd", "mse")
+    >>> x = np.ones((8, 3, 2), "float32")
+    >>> history = model.fit(x, x, verbose=0, callbacks=[RoutingMonitor()])
+    >>> history.history["max_violation"]  # all tokens to the same 2 of 4
+    [1.0]
+
+    References:
+        `max_violation`: Wang et al., 2024, https://arxiv.org/abs/2408.15664,
+        equation 4.
+    """
+
+    def __init__(self, log_dir=None, update_freq="epoch"):
+        super().__init__()
+        self.log_dir = log_dir
+        self.update_freq = update_freq
+        self._batches_per_report = _batches_per_report(update_freq)
+        if log_dir is not None:
+            _event_writer_class(log_dir)
+        # Lets Keras on JAX show the progress bar from a thread, as it does
+        # without callbacks: nothing happens here at the end of a batch.
+        self.async_safe = self._batches_per_report is None
+        self.report_steps = []
+        self._loads = {}
+        self._layers = {}
+        self._names = None
+        self._writer = None
+
+    @property
+    def expert_load(self):
+        return {
+            name: np.array(loads, "float32")
+            for name, loads in self._loads.items()
+        }
+
+    def on_train_begin(self, logs=None):
+        self._layers = find_sparse_layers(self.model)
+        if not self._layers:
+            raise ValueError(
+                "Expected a model with at least one SparseMoE layer. "
+                f"Received: model={self.model.name!r} without one. Leave "
+                "RoutingMonitor out, or, if the model makes its layers when "
+                "it is built, call it on a batch before `fit()`."
+            )
+        self._record(True)
+        self._names = None
+        self._steps_before_epoch = _steps_taken(self.model)
+        self.report_steps = []
+        self._loads = {name: [] for name in self._layers}
+        if self.log_dir is not None:
+            self._writer = _event_writer_class(self.log_dir)(self.log_dir)
+
+    def on_epoch_begin(self, epoch, logs=None):
+        for layer in self._layers.values():
+            layer.statistics.reset()
+        self._batches_seen = 0
+        self._batches_reported = 0
+        self._reported = {}
+
+    def on_train_batch_end(self, batch, logs=None):
+        if self._batches_per_report is None:
+            return
+        # Not one more than before: `steps_per_execution`.
+        self._batches_seen = batch + 1
+        unreported = self._batches_seen - self._batches_reported
+        if unreported >= self._batches_per_report:
+            self._report(self._steps_before_epoch + self._batches_seen, logs)
+
+    def on_epoch_end(self, epoch, logs=None):
+        if self._batches_per_report is None:
+            step = epoch
+        else:
+            self._steps_before_epoch += self._batches_seen
+            step = self._steps_before_epoch
+        results = self._report(step, logs)
+        if not results:
+            warnings.warn(
+                "RoutingMonitor has nothing to report: no SparseMoE layer ran "
+                "with training=True in this epoch.",
+                stacklevel=2,
+            )
+        if self._writer:
+            self._writer.flush()
+
+    def on_train_end(self, logs=None):
+        self._record(False)
+        if self._writer:
+            self._writer.close()
+            self._writer = None
+
+    def _record(self, enabled):
+        for layer in self._layers.values():
+            layer.statistics.enabled = enabled
+        # The step may have been traced with recording off (or on).
+        self.model.make_train_function(force=True)
+
+    def _report(self, step, logs):
+        """Report the layers that ran in this epoch, and return them."""
+        # On JAX the model's variables are not there in the middle of an
+        # epoch. Asking the callback for its model brings them back.
+        _ = self.model
+        results = {
+            name: layer.statistics.result()
+            for name, layer in self._layers.items()
+            if layer.statistics.built
+        }
+        results = {
+            name: result for name, result in results.items() if result["steps"]
+        }
+        if logs is not None and results:
+            self._update_logs(logs, averages_over_layers([*results.values()]))
+        self._report_layers(step, results)
+        if self._writer:
+            for name, value in (logs or {}).items():
+                if np.ndim(value) == 0:
+                    self._writer.write_scalar(f"all_layers/{name}", value, step)
+        self._reported = results
+        self._batches_reported = self._batches_seen
+        return results
+
+    def _update_logs(self, logs, averages):
+        if self._names is None:
+            self._names = {
+                name: f"routing_{name}" if name in logs else name
+                for name in averages
+            }
+        for name, value in averages.items():
+            logs[self._names[name]] = value
+
+    def _report_layers(self, step, results):
+        """Keep and write what happened since the previous report."""
+        averages = {
+            name: averages_between(self._reported.get(name), result)
+            for name, result in results.items()
+        }
+        averages = {name: each for name, each in averages.items() if each}
+        if not averages:
+            return
+        self.report_steps.append(step)
+        for name, layer in self._layers.items():
+            idle = {"expert_load": np.zeros(layer.num_experts)}
+            self._loads[name].append(averages.get(name, idle)["expert_load"])
+        if self._writer:
+            for name, each in averages.items():
+                self._write_layer(name, each, step)
+
+    def _write_layer(self, name, averages, step):
+        load = averages["expert_load"]
+        self._writer.write_bars(
+            f"{name}/expert_load", load * len(load), step, _EXPERT_LOAD
+        )
+        for scalar in _LAYER_SCALARS:
+            self._writer.write_scalar(
+                f"{name}/{scalar}", averages[scalar], step
+            )
+
+
+def _batches_per_report(update_freq):
+    if update_freq == "epoch":
+        return None
+    if update_freq == "batch":
+        return 1
+    if type(update_freq) is int and update_freq > 0:
+        return update_freq
+    raise ValueError(
+        'Expected update_freq to be "epoch", "batch" or a positive int. '
+        f"Received: update_freq={update_freq!r}. Choose how often to report."
+    )
+
+
+def _steps_taken(model):
+    """Return the step the optimizer is at, to go on after a restart."""
+    iterations = getattr(model.optimizer, "iterations", 0)
+    return int(ops.convert_to_numpy(iterations))
+
+
+def _event_writer_class(log_dir):
+    try:
+        from keras_moe.callbacks.event_writer import EventWriter
+    except ImportError as error:
+        raise ValueError(
+            "Expected the package tensorboard, which writes the event files. "
+            f"Received: log_dir={str(log_dir)!r}, and {error}. Install it "
+            "with `pip install keras-moe[tensorboard]`, or leave log_dir out."
+        ) from error
+    return EventWriter

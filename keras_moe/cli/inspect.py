@@ -1,0 +1,100 @@
+"""`keras-moe inspect`: how large a model is and what a token costs."""
+
+import json
+import zipfile
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def inspect(
+    model: Annotated[
+        str,
+        typer.Argument(help="A preset, a .keras file or a folder of `train`."),
+    ],
+    tokens: Annotated[
+        int, typer.Option(min=1, help="Tokens per group, for the capacity.")
+    ] = 1024,
+    capacity_factor: Annotated[
+        float, typer.Option(help="For the capacity.")
+    ] = 1.25,
+):
+    """Show parameters, active parameters, FLOPs per token and capacity."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from keras_moe.models import parameter_counts
+    from keras_moe.routing import expert_capacity
+
+    name, backbone_class, config = find(model)
+    counts = parameter_counts(backbone_class, **config)
+    num_experts, top_k = config["num_experts"], config.get("top_k", 2)
+    capacity = expert_capacity(capacity_factor, tokens, top_k, num_experts)
+    table = Table(title=name, show_header=False)
+    table.add_row("architecture", backbone_class.__name__)
+    table.add_row("parameters", _with_unit(counts.total))
+    table.add_row("active per token", _with_unit(counts.active))
+    table.add_row(
+        "FLOPs per token, forward", _with_unit(counts.flops_per_token)
+    )
+    table.add_row("experts", f"{num_experts}, {top_k} per token")
+    table.add_row(
+        "capacity",
+        f"{capacity} slots per expert for {tokens} tokens "
+        f"at factor {capacity_factor}",
+    )
+    Console(highlight=False).print(table)
+
+
+def find(model):
+    """Find a model's class and configuration without loading weights.
+
+    Args:
+        model: preset name, `.keras` file or run folder.
+
+    Returns:
+        Name to show, backbone class, constructor arguments.
+
+    Raises:
+        ValueError: If it is neither a preset nor a model of this package.
+    """
+    import keras
+
+    from keras_moe import models
+    from keras_moe.cli.language_model import model_file
+
+    if model in models.PRESETS:
+        return model, *models.preset(model)
+    if not Path(model).exists():
+        raise ValueError(
+            "Expected the name of a preset, one of "
+            f"{sorted(models.PRESETS)}, or a path. Received: {model!r}"
+        )
+    file = model_file(model)
+    try:
+        with zipfile.ZipFile(file) as archive:
+            saved = json.loads(archive.read("config.json"))
+    except (zipfile.BadZipFile, KeyError) as error:
+        raise ValueError(
+            f"Expected a .keras file. Received: {file}, which is damaged or "
+            f"something else ({error}). Save the model again."
+        ) from error
+    saved = saved["config"].get("backbone", saved)
+    backbone_class = keras.saving.get_registered_object(
+        saved["registered_name"]
+    )
+    if not hasattr(backbone_class, "parameter_counts"):
+        raise ValueError(
+            "Expected a model of keras_moe.models. Received: "
+            f"{saved['registered_name'] or saved['class_name']}. Use "
+            "`model.summary()` for other models."
+        )
+    return str(file), backbone_class, saved["config"]
+
+
+def _with_unit(number):
+    for unit, size in (("T", 1e12), ("B", 1e9), ("M", 1e6), ("k", 1e3)):
+        if number >= size:
+            return f"{number:,} ({number / size:.1f}{unit})"
+    return f"{number:,}"

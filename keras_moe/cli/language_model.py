@@ -1,0 +1,110 @@
+"""The small Mixtral-like byte-level model that the commands train."""
+
+import contextlib
+import os
+from pathlib import Path
+from typing import NamedTuple
+
+
+class ModelSize(NamedTuple):
+    """The shape of the model, in the words of `MixtralBackbone`."""
+
+    hidden_dim: int = 128
+    num_layers: int = 3
+    num_query_heads: int = 4
+    num_key_value_heads: int = 2
+    num_experts: int = 8
+    top_k: int = 2
+    intermediate_dim: int = 256
+    sliding_window: int | None = None
+    capacity_factor: float | None = None
+
+
+def make_model(size, dtype=None):
+    """Make the untrained model.
+
+    Args:
+        size: `ModelSize`.
+        dtype: optional dtype policy name.
+
+    Returns:
+        `MixtralCausalLM` over the 256 byte values.
+
+    Example:
+
+    >>> make_model(ModelSize(num_layers=1)).backbone.num_layers
+    1
+    """
+    from keras_moe.cli.text import VOCABULARY_SIZE
+    from keras_moe.models import MixtralBackbone
+    from keras_moe.models import MixtralCausalLM
+
+    backbone = MixtralBackbone(
+        vocabulary_size=VOCABULARY_SIZE,
+        rope_max_wavelength=10_000.0,
+        dtype=dtype,
+        **size._asdict(),
+    )
+    return MixtralCausalLM(backbone)
+
+
+def model_file(path):
+    """Find the model that a path means: the file, or a run folder's.
+
+    Args:
+        path: a `.keras` file or the folder that `keras-moe train` wrote.
+
+    Returns:
+        `pathlib.Path` of the file.
+
+    Raises:
+        ValueError: If there is none.
+    """
+    path = Path(path)
+    candidate = path / "model.keras" if path.is_dir() else path
+    if candidate.suffix != ".keras" or not candidate.is_file():
+        raise ValueError(
+            "Expected a .keras file or a folder written by `keras-moe train`. "
+            f"Received: {path}, where there is no model. Train one first."
+        )
+    return candidate
+
+
+def load_model(path):
+    """Load a model for inference.
+
+    Args:
+        path: as for `model_file`.
+
+    Returns:
+        The model, not compiled.
+
+    Raises:
+        ValueError: If there is no model at `path`.
+    """
+    import keras
+
+    import keras_moe.models as keras_moe_models  # Registers the classes.
+
+    del keras_moe_models
+    return keras.saving.load_model(model_file(path), compile=False)
+
+
+@contextlib.contextmanager
+def written_whole(path):
+    """Give a temporary name to write to, and rename it once it is whole.
+
+    Args:
+        path: final path of a file.
+
+    Yields:
+        `pathlib.Path` with the same suffix, in the same folder.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".writing-{os.getpid()}-{path.name}")
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -1,0 +1,54 @@
+"""Experts with a gate: SwiGLU and its relatives."""
+
+import keras
+from keras import ops
+
+from keras_moe.experts.expert_bank import ExpertBank
+
+
+@keras.saving.register_keras_serializable(package="keras_moe")
+class GatedExperts(ExpertBank):
+    """E gated feed-forward networks: `(act(x W_gate) * (x W_up)) W_down`.
+
+    With `activation="silu"` this is SwiGLU (Shazeer, 2020,
+    https://arxiv.org/abs/2002.05202, equation 6). Gate and up kernels lie
+    side by side in `gate_up_kernel` (E, H, 2I), gate first, so that one
+    product serves both; `down_kernel` is (E, I, H).
+
+    Args:
+        num_experts: int E.
+        intermediate_dim: int I, width inside one expert, per branch.
+        activation: name or function. Defaults to `"silu"`.
+        kernel_initializer: drawn per expert, with the fans of one expert.
+        kernel_regularizer: optional, applied to the stacked kernels.
+        kernel_constraint: optional, applied to the stacked kernels.
+
+    Call arguments:
+        rows: float tensor of shape (R, H), sorted by expert, or (E, N, H).
+        group_sizes: int32 tensor of shape (E,), or `None` for (E, N, H).
+
+    Returns:
+        Tensor of the shape of `rows`.
+
+    Example:
+
+    >>> import numpy as np
+    >>> experts = GatedExperts(num_experts=2, intermediate_dim=8)
+    >>> rows = np.ones((3, 4), "float32")
+    >>> tuple(experts(rows, np.array([1, 2], "int32")).shape)
+    (3, 4)
+    """
+
+    def build(self, rows_shape, group_sizes_shape=None):
+        hidden_dim, width = rows_shape[-1], self.intermediate_dim
+        self.gate_up_kernel = self.add_kernels(
+            "gate_up_kernel", (hidden_dim, 2 * width), num_branches=2
+        )
+        self.down_kernel = self.add_kernels("down_kernel", (width, hidden_dim))
+
+    def kernels(self):
+        return self.gate_up_kernel, self.down_kernel
+
+    def feed_forward(self, rows, multiply, gate_up_kernel, down_kernel):
+        gate, up = ops.split(multiply(rows, gate_up_kernel), 2, axis=-1)
+        return multiply(self.activation(gate) * up, down_kernel)

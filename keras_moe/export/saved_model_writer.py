@@ -1,0 +1,106 @@
+"""The child process of `export_saved_model`: from `.keras` to SavedModel.
+
+Run as `python -m keras_moe.export.saved_model_writer <job.json>` with
+KERAS_BACKEND=tensorflow.
+"""
+
+import importlib
+import json
+import pathlib
+import sys
+
+import keras
+
+from keras_moe.export.child_process import STAGE_PREFIX
+from keras_moe.export.custom_objects import import_custom_objects
+from keras_moe.export.model_inputs import ModelInput
+from keras_moe.export.model_inputs import pack_model_inputs
+from keras_moe.export.model_outputs import name_outputs
+
+
+def write_saved_model(job):
+    """Load the model that a job names and write its SavedModel.
+
+    Args:
+        job: dict, as `export_saved_model` writes it.
+    """
+    _say("loading the model")
+    for module in job["modules"]:
+        importlib.import_module(module)
+    custom_objects = import_custom_objects(job["custom_objects"])
+    _apply_settings(job["settings"])
+    # The file comes from the parent process, so its lambdas are as
+    # trustworthy as the parent. Training state is not needed.
+    model = keras.saving.load_model(
+        job["model"],
+        custom_objects=custom_objects,
+        compile=False,
+        safe_mode=False,
+    )
+    _say("tracing the model")
+    inputs = [ModelInput(*x) for x in job["inputs"]]
+    archive = keras.export.ExportArchive()
+    archive.track(model)
+    archive.add_endpoint(
+        # Keras' own name, which TFSMLayer expects; `serving_default` is
+        # added as its alias.
+        "serve",
+        make_endpoint(model),
+        [
+            {
+                x.name: keras.InputSpec(
+                    shape=x.shape, dtype=x.dtype, name=x.name
+                )
+                for x in inputs
+            }
+        ],
+    )
+    _say("writing the files")
+    archive.write_out(job["folder"], verbose=False)
+
+
+def make_endpoint(model):
+    """Make the function that answers a request.
+
+    Args:
+        model: a built `keras.Model`.
+
+    Returns:
+        A function from a dict of tensors to a dict of tensors, in which every
+        floating point tensor is float32.
+    """
+
+    def serve(tensors):
+        packed = pack_model_inputs(model, tensors)
+        outputs = name_outputs(model(packed, training=False))
+        return {name: _to_float32(x) for name, x in outputs.items()}
+
+    return serve
+
+
+def _to_float32(tensor):
+    """Cast a floating point tensor to float32 and leave others alone."""
+    if keras.backend.is_float_dtype(
+        keras.backend.standardize_dtype(tensor.dtype)
+    ):
+        return keras.ops.cast(tensor, "float32")
+    return tensor
+
+
+def _apply_settings(settings):
+    """Take over the settings of the parent process."""
+    keras.config.set_floatx(settings["floatx"])
+    keras.config.set_epsilon(settings["epsilon"])
+    keras.config.set_image_data_format(settings["image_data_format"])
+    keras.config.set_dtype_policy(
+        keras.dtype_policies.deserialize(settings["dtype_policy"])
+    )
+
+
+def _say(stage):
+    """Tell the parent process what is being done."""
+    print(f"{STAGE_PREFIX}{stage}", flush=True)
+
+
+if __name__ == "__main__":
+    write_saved_model(json.loads(pathlib.Path(sys.argv[1]).read_text()))

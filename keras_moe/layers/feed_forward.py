@@ -1,0 +1,97 @@
+"""The dense counterpart of an expert."""
+
+import keras
+
+from keras_moe.routing.validation import check_positive
+
+
+@keras.saving.register_keras_serializable(package="keras_moe")
+class FeedForward(keras.layers.Layer):
+    """A feed-forward block: gated, or plain, without biases.
+
+    `(act(x W_gate) * (x W_up)) W_down`, or `act(x W_up) W_down`. Made of
+    `keras.layers.Dense`, so LoRA and quantization work as in any model.
+
+    Args:
+        intermediate_dim: int I, width of each branch.
+        activation: name or function. Defaults to `"silu"`.
+        gated: bool.
+        kernel_initializer: for all kernels.
+
+    Call arguments:
+        inputs: float tensor of shape (..., H).
+
+    Returns:
+        Tensor of the shape of `inputs`.
+
+    Example:
+
+    >>> import numpy as np
+    >>> layer = FeedForward(intermediate_dim=32)
+    >>> tuple(layer(np.ones((2, 5, 16), "float32")).shape)
+    (2, 5, 16)
+
+    References:
+        Shazeer, 2020, https://arxiv.org/abs/2002.05202, equation 6.
+    """
+
+    def __init__(
+        self,
+        intermediate_dim,
+        activation="silu",
+        gated=True,
+        kernel_initializer="glorot_uniform",
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        check_positive(intermediate_dim=intermediate_dim)
+        self.intermediate_dim = intermediate_dim
+        self.activation = keras.activations.get(activation)
+        self.gated = gated
+        self.kernel_initializer = keras.initializers.get(kernel_initializer)
+        self.supports_masking = True
+
+    def build(self, inputs_shape):
+        hidden_dim = inputs_shape[-1]
+        self.up = self._dense("up", self.intermediate_dim)
+        self.up.build(inputs_shape)
+        if self.gated:
+            self.gate = self._dense("gate", self.intermediate_dim)
+            self.gate.build(inputs_shape)
+        self.down = self._dense("down", hidden_dim)
+        self.down.build((*inputs_shape[:-1], self.intermediate_dim))
+
+    def call(self, inputs):
+        if self.gated:
+            return self.down(
+                self.activation(self.gate(inputs)) * self.up(inputs)
+            )
+        return self.down(self.activation(self.up(inputs)))
+
+    def _dense(self, name, units):
+        initializer = self.kernel_initializer
+        if isinstance(initializer, keras.initializers.Initializer):
+            initializer = initializer.clone()
+        # Under a RematScope the block is recomputed as a whole.
+        with keras.RematScope(mode=None):
+            return keras.layers.Dense(
+                units,
+                use_bias=False,
+                kernel_initializer=initializer,
+                dtype=self.dtype_policy,
+                name=name,
+            )
+
+    def compute_output_shape(self, inputs_shape):
+        return inputs_shape
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "intermediate_dim": self.intermediate_dim,
+            "activation": keras.activations.serialize(self.activation),
+            "gated": self.gated,
+            "kernel_initializer": keras.initializers.serialize(
+                self.kernel_initializer
+            ),
+        }

@@ -1,0 +1,199 @@
+"""The layer that decides which experts see a token."""
+
+import keras
+from keras import ops
+
+from keras_moe.losses.load_balancing import load_balancing_loss
+from keras_moe.losses.router_z import router_z_loss
+from keras_moe.routing.routing_plan import RoutingPlan
+from keras_moe.routing.score_functions import get_score_function
+from keras_moe.routing.token_choice import choose_top_k
+from keras_moe.routing.validation import check_not_negative
+from keras_moe.routing.validation import check_padding_mask
+from keras_moe.routing.validation import check_tokens
+from keras_moe.routing.validation import check_top_k
+
+
+@keras.saving.register_keras_serializable(package="keras_moe")
+class TopKRouter(keras.layers.Layer):
+    """Sends each token to the experts it scores highest.
+
+    A linear projection gives one logit per expert, the score function turns
+    logits into probabilities, the `top_k` largest are chosen. Everything is
+    float32 under every dtype policy: a `dtype` argument is accepted and has
+    no effect. While training, the load-balancing loss and the router z-loss
+    are added through `add_loss`.
+
+    Args:
+        num_experts: int E.
+        top_k: int K, experts per token. Defaults to 2.
+        score_function: `"softmax"`, `"sigmoid"` or a function of float32
+            logits (..., E).
+        normalize_combine_weights: bool, whether a token's K weights are
+            divided by their sum. `None` means `top_k > 1`.
+        route_scale: float, multiplies the combine weights.
+        jitter_noise: float, amplitude of the multiplicative uniform noise
+            `U(1 - jitter_noise, 1 + jitter_noise)` on the router's inputs
+            while training (Switch, https://arxiv.org/abs/2101.03961,
+            section 2.4). The experts do not see it.
+        load_balancing_loss_weight: float, 0 turns the loss off.
+        router_z_loss_weight: float, 0 turns the loss off.
+        kernel_initializer: initializer of the kernel (H, E).
+        kernel_regularizer: optional regularizer of the kernel.
+        seed: optional int, for the jitter.
+
+    Call arguments:
+        inputs: float tensor of shape (..., H).
+        padding_mask: optional bool tensor of shape (...), True = real token.
+        training: bool.
+
+    Returns:
+        A `keras_moe.routing.RoutingPlan`.
+
+    Raises:
+        ValueError: If `top_k` is larger than `num_experts`, a size is not
+            positive, a name is unknown, or a mask does not fit.
+
+    Example:
+
+    >>> import numpy as np
+    >>> router = TopKRouter(num_experts=8, top_k=2)
+    >>> plan = router(np.ones((1, 5, 16), "float32"))
+    >>> tuple(plan.expert_indices.shape), tuple(plan.router_probs.shape)
+    ((1, 5, 2), (1, 5, 8))
+
+    References:
+        Shazeer et al., 2017, https://arxiv.org/abs/1701.06538, section 2.
+        Fedus et al., 2021, https://arxiv.org/abs/2101.03961, section 2.
+    """
+
+    def __init__(
+        self,
+        num_experts,
+        top_k=2,
+        *,
+        score_function="softmax",
+        normalize_combine_weights=None,
+        route_scale=1.0,
+        jitter_noise=0.0,
+        load_balancing_loss_weight=0.01,
+        router_z_loss_weight=0.001,
+        kernel_initializer="glorot_uniform",
+        kernel_regularizer=None,
+        seed=None,
+        **kwargs,
+    ):
+        super().__init__(**{**kwargs, "dtype": "float32"})
+        check_top_k(top_k, num_experts)
+        check_not_negative(
+            jitter_noise=jitter_noise,
+            load_balancing_loss_weight=load_balancing_loss_weight,
+            router_z_loss_weight=router_z_loss_weight,
+        )
+        get_score_function(score_function)
+        self.num_experts = num_experts
+        self.top_k = top_k
+        self.score_function = score_function
+        self.normalize_combine_weights = normalize_combine_weights
+        self.route_scale = route_scale
+        self.jitter_noise = jitter_noise
+        self.load_balancing_loss_weight = load_balancing_loss_weight
+        self.router_z_loss_weight = router_z_loss_weight
+        self.kernel_initializer = keras.initializers.get(kernel_initializer)
+        self.kernel_regularizer = keras.regularizers.get(kernel_regularizer)
+        self.seed = seed
+        self.seed_generator = keras.random.SeedGenerator(seed)
+        self.supports_masking = True
+
+    def build(self, inputs_shape, padding_mask_shape=None):
+        self.kernel = self.add_weight(
+            name="kernel",
+            shape=(inputs_shape[-1], self.num_experts),
+            initializer=self.kernel_initializer,
+            regularizer=self.kernel_regularizer,
+        )
+
+    def call(self, inputs, padding_mask=None, training=None):
+        check_tokens(inputs)
+        if padding_mask is not None:
+            check_padding_mask(padding_mask, inputs)
+        if training and self.jitter_noise:
+            inputs = inputs * self._jitter(ops.shape(inputs))
+        plan = choose_top_k(
+            ops.matmul(inputs, self.kernel),
+            self.top_k,
+            self.score_function,
+            self.normalize_combine_weights,
+            self.route_scale,
+            padding_mask,
+        )
+        if training:
+            self._add_losses(plan)
+        return plan
+
+    def _jitter(self, shape):
+        return keras.random.uniform(
+            shape,
+            minval=1.0 - self.jitter_noise,
+            maxval=1.0 + self.jitter_noise,
+            dtype="float32",
+            seed=self.seed_generator,
+        )
+
+    def _add_losses(self, plan):
+        if self.load_balancing_loss_weight:
+            loss = load_balancing_loss(plan)
+            self.add_loss(self.load_balancing_loss_weight * loss)
+        if self.router_z_loss_weight:
+            self.add_loss(self.router_z_loss_weight * router_z_loss(plan))
+
+    def rematerialized_call(self, layer_call, *args, **kwargs):
+        # Recomputed, the losses would be added from inside the second pass.
+        return layer_call
+
+    def compute_output_spec(self, inputs, padding_mask=None, training=None):
+        check_tokens(inputs)
+        tokens = tuple(inputs.shape[:-1])
+
+        def spec(*last, dtype="float32"):
+            return keras.KerasTensor((*tokens, *last), dtype=dtype)
+
+        return RoutingPlan(
+            expert_indices=spec(self.top_k, dtype="int32"),
+            combine_weights=spec(self.top_k),
+            router_logits=spec(self.num_experts),
+            router_probs=spec(self.num_experts),
+            padding_mask=spec(dtype="bool"),
+        )
+
+    def get_config(self):
+        score_function = self.score_function
+        if callable(score_function):
+            score_function = keras.saving.serialize_keras_object(score_function)
+        return {
+            **super().get_config(),
+            "num_experts": self.num_experts,
+            "top_k": self.top_k,
+            "score_function": score_function,
+            "normalize_combine_weights": self.normalize_combine_weights,
+            "route_scale": self.route_scale,
+            "jitter_noise": self.jitter_noise,
+            "load_balancing_loss_weight": self.load_balancing_loss_weight,
+            "router_z_loss_weight": self.router_z_loss_weight,
+            "kernel_initializer": keras.initializers.serialize(
+                self.kernel_initializer
+            ),
+            "kernel_regularizer": keras.regularizers.serialize(
+                self.kernel_regularizer
+            ),
+            "seed": self.seed,
+        }
+
+    @classmethod
+    def from_config(cls, config):
+        config = dict(config)
+        if isinstance(config["score_function"], dict):
+            config["score_function"] = keras.saving.deserialize_keras_object(
+                config["score_function"]
+            )
+        return cls(**config)

@@ -1,0 +1,15 @@
+"""From a routing plan to a scalar for `add_loss`."""
+
+from keras_moe.losses.load_balancing import load_balancing_loss
+from keras_moe.losses.load_balancing import tokens_per_expert
+from keras_moe.losses.router_z import router_z_loss
+from keras_moe.losses.token_means import mean_over_tokens
+from keras_moe.losses.token_means import num_real_tokens
+
+__all__ = [
+    "load_balancing_loss",
+    "mean_over_tokens",
+    "num_real_tokens",
+    "router_z_loss",
+    "tokens_per_expert",
+]

@@ -1,0 +1,68 @@
+"""The auxiliary loss that keeps the experts equally busy."""
+
+from keras import ops
+
+from keras_moe.losses.token_means import mean_over_tokens
+from keras_moe.losses.token_means import num_real_tokens
+from keras_moe.ops.sorting import count
+
+
+def load_balancing_loss(plan):
+    """Compute how far the routing is from an equal load.
+
+    `E * sum_e(f_e * P_e) / K`, where `f_e` is the number of (token, choice)
+    pairs on expert e over the number of real tokens, a constant for the
+    gradient, and `P_e` the mean router probability of expert e over the real
+    tokens (Switch, https://arxiv.org/abs/2101.03961, equations 4 to 6).
+    Divided by K, which the paper does not need at K = 1, it is 1.0 when
+    perfectly balanced. Pairs count where they were routed, before any drop.
+    Scores that do not sum to 1 (sigmoid) are normalized per token first
+    (DeepSeek-V3, https://arxiv.org/abs/2412.19437, equations 17 to 20).
+
+    Args:
+        plan: `RoutingPlan`.
+
+    Returns:
+        float32 scalar, dimensionless; 0 if there is no real token.
+
+    Example:
+
+    >>> import numpy as np
+    >>> from keras_moe.routing import choose_top_k
+    >>> plan = choose_top_k(8 * np.eye(4, dtype="float32"), top_k=1)
+    >>> round(float(load_balancing_loss(plan)), 4)  # one token per expert
+    1.0
+    """
+    num_experts = plan.router_probs.shape[-1]
+    top_k = plan.expert_indices.shape[-1]
+    load = tokens_per_expert(plan) / num_real_tokens(plan.padding_mask)
+    probs = plan.router_probs / (
+        ops.sum(plan.router_probs, axis=-1, keepdims=True) + 1e-20
+    )
+    mean_probs = mean_over_tokens(probs, plan.padding_mask)
+    return num_experts * ops.sum(load * mean_probs) / top_k
+
+
+def tokens_per_expert(plan):
+    """Count the (token, choice) pairs that the router sends to each expert.
+
+    Args:
+        plan: `RoutingPlan`.
+
+    Returns:
+        float32 tensor of shape (E,), in pairs; padding does not count.
+
+    Example:
+
+    >>> import numpy as np
+    >>> from keras_moe.routing import choose_top_k
+    >>> plan = choose_top_k(np.array([[0.0, 1.0]], "float32"), top_k=1)
+    >>> np.array(tokens_per_expert(plan)).tolist()
+    [0.0, 1.0]
+    """
+    num_experts = plan.router_probs.shape[-1]
+    routed = ops.where(
+        plan.padding_mask[..., None], plan.expert_indices, num_experts
+    )
+    counts = count(ops.reshape(routed, (-1,)), num_experts)
+    return ops.cast(counts, "float32")

@@ -1,0 +1,269 @@
+"""The Mixtral decoder without its head."""
+
+import keras
+import keras_hub
+
+from keras_moe.blocks.decoder_block import DecoderBlock
+from keras_moe.blocks.grouped_query_attention import GroupedQueryAttention
+from keras_moe.layers.feed_forward import FeedForward
+from keras_moe.layers.sparse_moe import SparseMoE
+from keras_moe.layers.top_k_router import TopKRouter
+from keras_moe.models.mixtral.mixtral_parameter_counts import (
+    mixtral_parameter_counts,
+)
+from keras_moe.routing.validation import check_positive
+
+
+@keras.saving.register_keras_serializable(package="keras_moe")
+class MixtralBackbone(keras_hub.models.Backbone):
+    """A decoder-only Transformer with sparse SwiGLU experts.
+
+    Grouped-query attention with rotary positions, RMS norms before each
+    part, and in every `expert_layer_stride`-th layer a `SparseMoE` in place
+    of the feed-forward block (Jiang et al., 2024,
+    https://arxiv.org/abs/2401.04088).
+
+    Args:
+        vocabulary_size: int V.
+        num_layers: int.
+        num_query_heads: int N.
+        num_key_value_heads: int M, a divisor of N.
+        hidden_dim: int H.
+        intermediate_dim: int I, width of one expert, per branch.
+        num_experts: int E.
+        top_k: int K, experts per token.
+        head_dim: optional int D; `None` means H / N.
+        expert_layer_stride: int n: layers n - 1, 2n - 1, ... are sparse, the
+            others dense. 1 makes every layer sparse.
+        dense_intermediate_dim: optional int, width of the dense layers;
+            `None` means `intermediate_dim`.
+        sliding_window: optional int, how many tokens a query sees, itself
+            included; `None` is all of them.
+        rope_max_wavelength: float, the published `rope_theta`.
+        rope_scaling_factor: float, divides the positions.
+        layer_norm_epsilon: float.
+        dropout: float, after attention and feed-forward while training.
+        jitter_noise: float, noise on the routers' inputs while training.
+        load_balancing_loss_weight: float, per layer.
+        router_z_loss_weight: float, per layer.
+        capacity_factor: optional float, for training; `None` is dropless.
+        eval_capacity_factor: optional float, for inference.
+        tie_embedding_weights: bool, one matrix for embedding and head.
+        dtype: optional dtype policy or its name.
+
+    Inputs: `token_ids`, int32 (B, L), and `padding_mask`, int32 or bool
+    (B, L), 1 or True = real token.
+
+    Outputs: float tensor of shape (B, L, H).
+
+    Raises:
+        ValueError: If a size is not positive or sizes do not fit together.
+
+    Example:
+
+    >>> import numpy as np
+    >>> from keras_moe.models import MixtralBackbone
+    >>> backbone = MixtralBackbone(
+    ...     vocabulary_size=64, num_layers=2, num_query_heads=4,
+    ...     num_key_value_heads=2, hidden_dim=16, intermediate_dim=32,
+    ...     num_experts=4,
+    ... )
+    >>> token_ids = np.ones((1, 5), "int32")
+    >>> outputs = backbone(
+    ...     {"token_ids": token_ids, "padding_mask": np.ones_like(token_ids)}
+    ... )
+    >>> tuple(outputs.shape)
+    (1, 5, 16)
+    """
+
+    def __init__(
+        self,
+        vocabulary_size,
+        num_layers,
+        num_query_heads,
+        num_key_value_heads,
+        hidden_dim,
+        intermediate_dim,
+        num_experts,
+        top_k=2,
+        head_dim=None,
+        expert_layer_stride=1,
+        dense_intermediate_dim=None,
+        sliding_window=None,
+        rope_max_wavelength=1_000_000.0,
+        rope_scaling_factor=1.0,
+        layer_norm_epsilon=1e-5,
+        dropout=0.0,
+        jitter_noise=0.0,
+        load_balancing_loss_weight=0.01,
+        router_z_loss_weight=0.001,
+        capacity_factor=None,
+        eval_capacity_factor=None,
+        tie_embedding_weights=False,
+        dtype=None,
+        **kwargs,
+    ):
+        check_positive(
+            vocabulary_size=vocabulary_size,
+            num_layers=num_layers,
+            hidden_dim=hidden_dim,
+            expert_layer_stride=expert_layer_stride,
+        )
+
+        # === Layers ===
+        def kernel_initializer():
+            return keras.initializers.RandomNormal(stddev=0.02)
+
+        def attention():
+            return GroupedQueryAttention(
+                num_query_heads,
+                num_key_value_heads,
+                head_dim,
+                sliding_window=sliding_window,
+                rope_max_wavelength=rope_max_wavelength,
+                rope_scaling_factor=rope_scaling_factor,
+                kernel_initializer=kernel_initializer(),
+                dtype=dtype,
+                name="attention",
+            )
+
+        def dense_feed_forward():
+            return FeedForward(
+                dense_intermediate_dim or intermediate_dim,
+                kernel_initializer=kernel_initializer(),
+                dtype=dtype,
+                name="feed_forward",
+            )
+
+        def sparse_feed_forward():
+            router = TopKRouter(
+                num_experts,
+                top_k,
+                jitter_noise=jitter_noise,
+                load_balancing_loss_weight=load_balancing_loss_weight,
+                router_z_loss_weight=router_z_loss_weight,
+                kernel_initializer=kernel_initializer(),
+                name="router",
+            )
+            return SparseMoE(
+                num_experts,
+                intermediate_dim,
+                top_k,
+                router=router,
+                capacity_factor=capacity_factor,
+                eval_capacity_factor=eval_capacity_factor,
+                kernel_initializer=kernel_initializer(),
+                dtype=dtype,
+                name="sparse_moe",
+            )
+
+        def feed_forward(index):
+            sparse = (index + 1) % expert_layer_stride == 0
+            return sparse_feed_forward() if sparse else dense_feed_forward()
+
+        # Under a RematScope, only attention and feed-forward are recomputed.
+        with keras.RematScope(mode=None):
+            self.token_embedding = keras.layers.ReversibleEmbedding(
+                vocabulary_size,
+                hidden_dim,
+                tie_weights=tie_embedding_weights,
+                embeddings_initializer=kernel_initializer(),
+                reverse_dtype="float32",
+                dtype=dtype,
+                name="token_embedding",
+            )
+            self.final_norm = keras.layers.RMSNormalization(
+                epsilon=layer_norm_epsilon, dtype=dtype, name="final_norm"
+            )
+        self.decoder_blocks = [
+            DecoderBlock(
+                attention(),
+                feed_forward(index),
+                layer_norm_epsilon,
+                dropout,
+                dtype=dtype,
+                name=f"decoder_block_{index}",
+            )
+            for index in range(num_layers)
+        ]
+
+        # === Functional Model ===
+        inputs = {
+            "token_ids": keras.Input((None,), dtype="int32", name="token_ids"),
+            "padding_mask": keras.Input(
+                (None,), dtype="int32", name="padding_mask"
+            ),
+        }
+        x = self.token_embedding(inputs["token_ids"])
+        for block in self.decoder_blocks:
+            x = block(x, padding_mask=inputs["padding_mask"])
+        super().__init__(
+            inputs=inputs, outputs=self.final_norm(x), dtype=dtype, **kwargs
+        )
+
+        # === Config ===
+        self.vocabulary_size = vocabulary_size
+        self.num_layers = num_layers
+        self.num_query_heads = num_query_heads
+        self.num_key_value_heads = num_key_value_heads
+        self.hidden_dim = hidden_dim
+        self.intermediate_dim = intermediate_dim
+        self.num_experts = num_experts
+        self.top_k = top_k
+        self.head_dim = head_dim
+        self.expert_layer_stride = expert_layer_stride
+        self.dense_intermediate_dim = dense_intermediate_dim
+        self.sliding_window = sliding_window
+        self.rope_max_wavelength = rope_max_wavelength
+        self.rope_scaling_factor = rope_scaling_factor
+        self.layer_norm_epsilon = layer_norm_epsilon
+        self.dropout = dropout
+        self.jitter_noise = jitter_noise
+        self.load_balancing_loss_weight = load_balancing_loss_weight
+        self.router_z_loss_weight = router_z_loss_weight
+        self.capacity_factor = capacity_factor
+        self.eval_capacity_factor = eval_capacity_factor
+        self.tie_embedding_weights = tie_embedding_weights
+
+    def rematerialized_call(self, layer_call, *args, **kwargs):
+        # The blocks rematerialize their parts; routing must not run twice.
+        return layer_call
+
+    @classmethod
+    def parameter_counts(cls, **config):
+        """Count the parameters, head included, without making the model.
+
+        Args:
+            **config: the constructor's arguments.
+
+        Returns:
+            `keras_moe.models.ParameterCounts`.
+        """
+        return mixtral_parameter_counts(**config)
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "vocabulary_size": self.vocabulary_size,
+            "num_layers": self.num_layers,
+            "num_query_heads": self.num_query_heads,
+            "num_key_value_heads": self.num_key_value_heads,
+            "hidden_dim": self.hidden_dim,
+            "intermediate_dim": self.intermediate_dim,
+            "num_experts": self.num_experts,
+            "top_k": self.top_k,
+            "head_dim": self.head_dim,
+            "expert_layer_stride": self.expert_layer_stride,
+            "dense_intermediate_dim": self.dense_intermediate_dim,
+            "sliding_window": self.sliding_window,
+            "rope_max_wavelength": self.rope_max_wavelength,
+            "rope_scaling_factor": self.rope_scaling_factor,
+            "layer_norm_epsilon": self.layer_norm_epsilon,
+            "dropout": self.dropout,
+            "jitter_noise": self.jitter_noise,
+            "load_balancing_loss_weight": self.load_balancing_loss_weight,
+            "router_z_loss_weight": self.router_z_loss_weight,
+            "capacity_factor": self.capacity_factor,
+            "eval_capacity_factor": self.eval_capacity_factor,
+            "tie_embedding_weights": self.tie_embedding_weights,
+        }

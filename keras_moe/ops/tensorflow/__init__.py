@@ -1,0 +1,1 @@
+"""The operations as TensorFlow does them, with and without XLA."""

@@ -1,0 +1,52 @@
+"""The two grouped products on TensorFlow.
+
+Without XLA the rows are split by group and multiplied group by group, which
+TensorFlow runs in parallel. XLA cannot compile a split by sizes that are
+only known at run time, so under XLA blocks of rows of a fixed size are
+multiplied instead.
+"""
+
+import tensorflow as tf
+from tensorflow.python.ops import control_flow_util
+
+from keras_moe.ops.blocks import grouped_outer as blocked_outer
+from keras_moe.ops.blocks import grouped_rows as blocked_rows
+
+
+def grouped_rows(inputs, kernels, group_sizes, transpose_kernels):
+    if _compiling_with_xla():
+        return blocked_rows(inputs, kernels, group_sizes, transpose_kernels)
+    *groups, rest = _split(inputs, group_sizes)
+    outer = kernels.shape[1] if transpose_kernels else kernels.shape[2]
+    products = [
+        tf.matmul(rows, kernel, transpose_b=transpose_kernels)
+        for rows, kernel in zip(groups, tf.unstack(kernels), strict=True)
+    ]
+    past_the_sum = tf.zeros((tf.shape(rest)[0], outer), inputs.dtype)
+    return tf.concat([*products, past_the_sum], axis=0)
+
+
+def grouped_outer(inputs, cotangents, group_sizes):
+    if _compiling_with_xla():
+        return blocked_outer(inputs, cotangents, group_sizes)
+    rows = _split(inputs, group_sizes)[:-1]
+    columns = _split(cotangents, group_sizes)[:-1]
+    products = [
+        tf.matmul(left, right, transpose_a=True)
+        for left, right in zip(rows, columns, strict=True)
+    ]
+    return tf.stack(products)
+
+
+def _split(rows, group_sizes):
+    """Split rows into E groups and the rest that belongs to none."""
+    rest = tf.shape(rows)[0] - tf.reduce_sum(group_sizes)
+    sizes = tf.concat([group_sizes, rest[None]], axis=0)
+    return tf.split(rows, sizes, num=group_sizes.shape[0] + 1)
+
+
+def _compiling_with_xla():
+    # TensorFlow enters an XLA context around the tracing of a function with
+    # `jit_compile=True`; there is no public way to ask for it.
+    graph = tf.compat.v1.get_default_graph()
+    return control_flow_util.GraphOrParentsInXlaContext(graph)

@@ -1,0 +1,29 @@
+"""Stable sorting, ranking and counting on TensorFlow."""
+
+import tensorflow as tf
+
+
+def top_k(scores, k):
+    # `tf.math.top_k` puts the lower index first among equals, by contract.
+    return tf.math.top_k(tf.stop_gradient(scores), k=k).indices
+
+
+def stable_argsort(values):
+    return tf.argsort(tf.stop_gradient(values), axis=-1, stable=True)
+
+
+def invert_permutation(order):
+    order = tf.convert_to_tensor(order)
+    if order.shape.rank == 1:
+        return tf.math.invert_permutation(order)
+    return stable_argsort(order)
+
+
+def count(values, num_values):
+    values = tf.reshape(values, [-1])
+    # XLA's bincount needs its entries in range: the last bin is the waste.
+    values = tf.minimum(values, num_values)
+    counts = tf.math.unsorted_segment_sum(
+        tf.ones_like(values), values, num_values + 1
+    )
+    return counts[:num_values]

@@ -1,0 +1,48 @@
+"""How many tokens an expert accepts."""
+
+from fractions import Fraction
+
+from keras import ops
+
+
+def expert_capacity(capacity_factor, group_size, top_k, num_experts):
+    """Compute the slots that each expert has for each group of tokens.
+
+    `max(1, ceil(capacity_factor * S * K / E))`: a factor of 1.0 is room for
+    a perfectly balanced group. This is the definition of V-MoE
+    (https://arxiv.org/abs/2106.05974, section 2.3) without its rounding to a
+    multiple of 4; Switch (https://arxiv.org/abs/2101.03961, equation 3) is
+    the case K = 1. Computed in integers: 1.1 * 10 slots are 11, not the 12
+    that rounding up the float product gives.
+
+    Args:
+        capacity_factor: positive float.
+        group_size: int S, or a scalar tensor where the length is unknown
+            while tracing.
+        top_k: int K.
+        num_experts: int E.
+
+    Returns:
+        C as an int, or as a scalar int32 tensor if `group_size` is one.
+
+    Raises:
+        ValueError: If `capacity_factor` is not positive.
+
+    Example:
+
+    >>> expert_capacity(1.25, group_size=16, top_k=1, num_experts=8)
+    3
+    """
+    if capacity_factor <= 0:
+        raise ValueError(
+            "Expected `capacity_factor` to be positive, or `None` for "
+            f"dropless routing. Received: capacity_factor={capacity_factor}"
+        )
+    factor = Fraction(capacity_factor).limit_denominator(10_000)
+    numerator = factor.numerator * top_k
+    denominator = factor.denominator * num_experts
+    if ops.is_tensor(group_size):
+        slots = ops.cast(group_size, "int64") * numerator
+        slots = (slots + denominator - 1) // denominator
+        return ops.maximum(ops.cast(slots, "int32"), 1)
+    return max(1, -(-group_size * numerator // denominator))

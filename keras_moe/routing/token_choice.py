@@ -1,0 +1,77 @@
+"""Token choice: every token picks its best experts."""
+
+from keras import ops
+
+from keras_moe.ops.sorting import top_k as stable_top_k
+from keras_moe.routing.routing_plan import RoutingPlan
+from keras_moe.routing.score_functions import get_score_function
+
+# Keeps the division finite when every score underflows to 0 (float32).
+SMALLEST_SUM = 1e-20
+
+
+def choose_top_k(
+    router_logits,
+    top_k,
+    score_function="softmax",
+    normalize_combine_weights=None,
+    route_scale=1.0,
+    padding_mask=None,
+):
+    """Choose the `top_k` best experts of each token.
+
+    The score function turns logits into `router_probs`; the K largest are
+    chosen and become combine weights, divided by their sum when
+    `normalize_combine_weights` (Mixtral: softmax, then top-k, then
+    normalize, which equals a softmax over the chosen logits,
+    https://arxiv.org/abs/2401.04088, section 2.1). With K = 1 the default is
+    the raw score (Switch, https://arxiv.org/abs/2101.03961, equation 2):
+    a normalized one would be constant and cut the router's gradient.
+
+    Args:
+        router_logits: float32 tensor of shape (..., E).
+        top_k: int K, experts per token.
+        score_function: `"softmax"`, `"sigmoid"` or a function.
+        normalize_combine_weights: bool; `None` means `top_k > 1`.
+        route_scale: float, multiplies the combine weights.
+        padding_mask: optional bool tensor of shape (...), True = real token.
+
+    Returns:
+        A `RoutingPlan`.
+
+    Raises:
+        ValueError: If the score function is unknown.
+
+    Example:
+
+    >>> import numpy as np
+    >>> logits = np.array([[1.0, 3.0, 3.0], [9.0, 0.0, 0.0]], "float32")
+    >>> plan = choose_top_k(logits, top_k=2)
+    >>> np.array(plan.expert_indices).tolist()  # ties: lower index first
+    [[1, 2], [0, 1]]
+    """
+    if normalize_combine_weights is None:
+        normalize_combine_weights = top_k > 1
+    router_logits = ops.convert_to_tensor(router_logits, "float32")
+    router_probs = get_score_function(score_function)(router_logits)
+    expert_indices = stable_top_k(router_probs, top_k)  # (..., K)
+    combine_weights = ops.take_along_axis(router_probs, expert_indices, axis=-1)
+    if normalize_combine_weights:
+        total = ops.sum(combine_weights, axis=-1, keepdims=True)
+        combine_weights = combine_weights / (total + SMALLEST_SUM)
+    if route_scale != 1.0:
+        combine_weights = combine_weights * route_scale
+    if padding_mask is None:
+        padding_mask = ops.ones(ops.shape(router_logits)[:-1], dtype="bool")
+    else:
+        padding_mask = ops.cast(padding_mask, "bool")
+        combine_weights = ops.where(
+            padding_mask[..., None], combine_weights, 0.0
+        )
+    return RoutingPlan(
+        expert_indices=expert_indices,
+        combine_weights=combine_weights,
+        router_logits=router_logits,
+        router_probs=router_probs,
+        padding_mask=padding_mask,
+    )

@@ -1,0 +1,107 @@
+"""The command line as a user meets it."""
+
+import zipfile
+
+import pytest
+from typer.testing import CliRunner
+
+from keras_moe.cli import app as cli_app
+
+SMALL = [
+    "--hidden-dim=16",
+    "--num-layers=1",
+    "--num-experts=4",
+    "--intermediate-dim=16",
+    "--sequence-length=16",
+    "--batch-size=4",
+]
+
+
+def invoke(*arguments):
+    result = CliRunner().invoke(cli_app.app, [str(a) for a in arguments])
+    if result.exception and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result
+
+
+@pytest.fixture(scope="module")
+def run_dir(tmp_path_factory):
+    """Trains a tiny model once for the tests that need one."""
+    folder = tmp_path_factory.mktemp("run")
+    result = invoke("train", "--run-dir", folder, "--steps=10", *SMALL)
+    assert result.exit_code == 0
+    assert "nats per byte" in result.output
+    assert f"tensorboard --logdir {folder / 'logs'}" in result.output
+    return folder
+
+
+def test_help_lists_the_commands():
+    output = invoke("--help").output
+    for command in ("train", "generate", "export", "inspect", "demo"):
+        assert command in output
+
+
+def test_training_writes_the_model_and_its_logs(run_dir):
+    assert (run_dir / "model.keras").is_file()
+    assert list((run_dir / "logs").rglob("events.out.tfevents.*"))
+
+
+def test_generate_continues_the_prompt(run_dir):
+    result = invoke(
+        "generate", run_dir, "--prompt", "import os", "--num-tokens=8"
+    )
+    assert result.output.startswith("import os")
+
+
+def test_generate_refuses_unknown_samplers_and_empty_prompts(run_dir):
+    with pytest.raises(ValueError, match="'top_p'.*Received: sampler='beam'"):
+        invoke("generate", run_dir, "--sampler", "beam")
+    with pytest.raises(ValueError, match="at least one character"):
+        invoke("generate", run_dir, "--prompt", "")
+
+
+def test_export_verifies_what_it_wrote(run_dir, tmp_path):
+    result = invoke("export", run_dir, tmp_path / "served")
+    assert "largest difference" in result.output
+    assert (tmp_path / "served" / "1" / "saved_model.pb").is_file()
+
+
+def test_inspect_shows_a_preset():
+    output = invoke("inspect", "mixtral_8x7b", "--tokens=1024").output
+    assert "46,702,792,704" in output
+    assert "12.9B" in output
+    # ceil(1.25 * 1024 * 2 / 8)
+    assert "320 slots" in output
+
+
+def test_inspect_reads_a_saved_model_without_its_weights(run_dir, tmp_path):
+    small = tmp_path / "model.keras"
+    with (
+        zipfile.ZipFile(run_dir / "model.keras") as whole,
+        zipfile.ZipFile(small, "w") as archive,
+    ):
+        archive.writestr("config.json", whole.read("config.json"))
+    output = invoke("inspect", small).output
+    assert "MixtralBackbone" in output
+    assert "4, 2 per token" in output
+
+
+def test_inspect_lists_the_presets_it_knows():
+    with pytest.raises(ValueError, match="mixtral_8x22b"):
+        invoke("inspect", "mixtral_9x9b")
+
+
+def test_inspect_refuses_damaged_files(tmp_path):
+    (tmp_path / "model.keras").write_text("no archive")
+    with pytest.raises(ValueError, match="damaged"):
+        invoke("inspect", tmp_path)
+
+
+def test_errors_end_in_one_sentence(monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["keras-moe", "generate", "/no/model"])
+    with pytest.raises(SystemExit) as stopped:
+        cli_app.run()
+    assert stopped.value.code == 1
+    error = capsys.readouterr().err
+    assert error.startswith("error: Expected a .keras file")
+    assert "Traceback" not in error

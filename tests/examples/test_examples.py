@@ -1,0 +1,41 @@
+"""Every example runs to its end, in a small setting."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+# The arguments that make it small, and a line it ends with.
+SMALL = {
+    "train_language_model.py": (
+        ["--steps=3", "--sequence-length=32"],
+        "def main(",
+    ),
+    "train_switch_seq2seq.py": (["--steps=3"], "["),
+    "add_moe_to_your_model.py": (["--epochs=1"], "val_accuracy"),
+    "custom_router.py": (["--epochs=1"], "loss"),
+    "export_and_serve.py": ([], "difference to Keras"),
+}
+
+
+def test_every_example_is_listed():
+    assert sorted(SMALL) == sorted(p.name for p in EXAMPLES.glob("*.py"))
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_example_runs(name, tmp_path):
+    arguments, expected = SMALL[name]
+    result = subprocess.run(
+        [sys.executable, EXAMPLES / name, *arguments],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(EXAMPLES.parent)},
+        capture_output=True,
+        text=True,
+        timeout=280,
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr[-2000:]
+    assert expected in result.stdout

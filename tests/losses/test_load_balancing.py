@@ -1,0 +1,93 @@
+"""The loss that keeps the experts equally busy."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from keras import ops
+
+from keras_moe import testing
+from keras_moe.losses import load_balancing_loss
+from keras_moe.losses import tokens_per_expert
+from keras_moe.routing import choose_top_k
+
+
+def plan_of(router_probs, top_k, padding_mask=None):
+    """A plan with exactly these scores."""
+    return choose_top_k(
+        np.asarray(router_probs, "float32"),
+        top_k,
+        score_function=lambda logits: logits,
+        padding_mask=padding_mask,
+    )
+
+
+@pytest.mark.parametrize("top_k", [1, 2, 4])
+def test_a_balanced_load_costs_one(top_k):
+    # Token t prefers expert t, then t + 1, ...: each expert is chosen by
+    # `top_k` of 4 tokens and has a quarter of the probability.
+    first = np.array([0.4, 0.3, 0.2, 0.1])
+    probs = [np.roll(first, token) for token in range(4)]
+    assert float(load_balancing_loss(plan_of(probs, top_k))) == pytest.approx(1)
+
+
+def test_equal_scores_cost_one_although_ties_go_to_the_first_experts():
+    # f = (1, 1, 0, 0), P = 1/4 each: 4 * (1/4 + 1/4) / 2 = 1.
+    plan = plan_of(np.full((1, 3, 4), 0.25), top_k=2)
+    assert float(load_balancing_loss(plan)) == pytest.approx(1)
+
+
+def test_one_certain_expert_costs_as_much_as_there_are_experts():
+    plan = plan_of(np.tile([1.0, 0, 0, 0], (5, 1)), top_k=1)
+    assert float(load_balancing_loss(plan)) == pytest.approx(4)
+
+
+def test_a_hand_worked_case():
+    # Choices: {0, 1}, {0, 2}. f = (1, 1/2, 1/2).
+    # P = ((.5 + .6) / 2, (.3 + .1) / 2, (.2 + .3) / 2) = (.55, .2, .25).
+    # 3 * (.55 + .1 + .125) / 2 = 1.1625.
+    plan = plan_of([[0.5, 0.3, 0.2], [0.6, 0.1, 0.3]], top_k=2)
+    assert float(load_balancing_loss(plan)) == pytest.approx(1.1625)
+    np.testing.assert_array_equal(
+        ops.convert_to_numpy(tokens_per_expert(plan)), [2, 1, 1]
+    )
+
+
+def test_scores_that_do_not_sum_to_one_are_normalized_per_token():
+    probs = np.array([[0.5, 0.3, 0.2], [0.6, 0.1, 0.3]])
+    # The second token's scores are doubled, its shares stay.
+    plan = plan_of(probs * [[1.0], [2.0]], top_k=2)
+    assert float(load_balancing_loss(plan)) == pytest.approx(1.1625)
+
+
+def test_padding_is_excluded():
+    probs = [[0.5, 0.3, 0.2], [0.0, 0.0, 1.0], [0.6, 0.1, 0.3]]
+    plan = plan_of(probs, 2, np.array([True, False, True]))
+    assert float(load_balancing_loss(plan)) == pytest.approx(1.1625)
+    np.testing.assert_array_equal(
+        ops.convert_to_numpy(tokens_per_expert(plan)), [2, 1, 1]
+    )
+
+
+def test_no_real_token_costs_nothing():
+    plan = plan_of(np.full((2, 3), 1 / 3), 1, np.zeros(2, bool))
+    assert float(load_balancing_loss(plan)) == 0.0
+
+
+@given(st.integers(0, 2**32 - 1), st.sampled_from([1, 3]))
+def test_the_loss_agrees_with_the_oracle(seed, top_k):
+    rng = np.random.default_rng(seed)
+    logits = rng.standard_normal((2, 3, 5)).astype("float32")
+    mask = rng.random((2, 3)) > 0.3
+    plan = choose_top_k(logits, top_k, padding_mask=mask)
+    indices, probs = (
+        ops.convert_to_numpy(each)
+        for each in (plan.expert_indices, plan.router_probs)
+    )
+    assert float(load_balancing_loss(plan)) == pytest.approx(
+        testing.load_balancing_loss(indices, probs, mask), rel=1e-5
+    )
+    np.testing.assert_array_equal(
+        ops.convert_to_numpy(tokens_per_expert(plan)),
+        testing.tokens_per_expert(indices, 5, mask),
+    )

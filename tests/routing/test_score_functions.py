@@ -1,0 +1,55 @@
+"""From router logits to router probabilities."""
+
+import numpy as np
+import pytest
+from keras import ops
+
+from keras_moe.routing import get_score_function
+from keras_moe.routing import sigmoid
+from keras_moe.routing import softmax
+
+
+def test_softmax_of_known_logits():
+    logits = np.log(np.array([[1.0, 2.0, 5.0]], "float32"))
+    np.testing.assert_allclose(
+        ops.convert_to_numpy(softmax(logits)), [[0.125, 0.25, 0.625]], rtol=1e-6
+    )
+
+
+def test_sigmoid_of_known_logits():
+    # 1 / (1 + exp(-log 3)) = 3 / 4
+    logits = np.log(np.array([[1.0, 3.0, 1 / 3]], "float32"))
+    np.testing.assert_allclose(
+        ops.convert_to_numpy(sigmoid(logits)), [[0.5, 0.75, 0.25]], rtol=1e-6
+    )
+
+
+@pytest.mark.parametrize("function", [softmax, sigmoid])
+def test_large_logits_do_not_overflow(function):
+    scores = ops.convert_to_numpy(
+        function(np.array([[1e4, -1e4, 1e4 - 1]], "float32"))
+    )
+    assert np.isfinite(scores).all()
+    # softmax: exp(-1) of the largest; sigmoid: both saturated.
+    expected = {softmax: 0.36788, sigmoid: 1.0}[function]
+    assert scores[0, 2] / scores[0, 0] == pytest.approx(expected, rel=1e-4)
+
+
+def test_softmax_over_one_expert_is_one_without_a_warning():
+    np.testing.assert_array_equal(
+        ops.convert_to_numpy(softmax(np.array([[3.0], [-7.0]], "float32"))),
+        [[1.0], [1.0]],
+    )
+
+
+def test_functions_are_found_by_name_or_passed_through():
+    assert get_score_function("softmax") is softmax
+    assert get_score_function("sigmoid") is sigmoid
+    assert get_score_function(ops.relu) is ops.relu
+
+
+@pytest.mark.parametrize("name", ["soft_max", None, 3])
+def test_an_unknown_name_is_refused_with_the_known_ones(name):
+    with pytest.raises(ValueError, match=r"\['sigmoid', 'softmax'\]") as error:
+        get_score_function(name)
+    assert f"score_function={name!r}" in str(error.value)

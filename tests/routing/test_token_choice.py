@@ -1,0 +1,116 @@
+"""Token choice: every token picks its best experts."""
+
+import keras
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from keras import ops
+
+from keras_moe import testing
+from keras_moe.routing import choose_top_k
+
+EXPERTS = 5
+
+
+@given(
+    st.integers(0, 2**32 - 1),
+    st.integers(1, EXPERTS),
+    st.sampled_from(["softmax", "sigmoid"]),
+    st.sampled_from([None, True, False]),
+    st.sampled_from([1.0, 2.5]),
+)
+def test_choices_and_weights_agree_with_the_oracle(
+    seed, top_k, score_function, normalize, route_scale
+):
+    rng = np.random.default_rng(seed)
+    # Halves, so that logits often tie; an identity kernel keeps them as drawn.
+    logits = rng.integers(-4, 5, (2, 3, EXPERTS)).astype("float32") / 2
+    mask = rng.random((2, 3)) > 0.3
+    plan = choose_top_k(
+        logits, top_k, score_function, normalize, route_scale, mask
+    )
+    expected = testing.route(
+        logits,
+        np.eye(EXPERTS),
+        top_k=top_k,
+        score_function=score_function,
+        normalize=normalize,
+        route_scale=route_scale,
+        padding_mask=mask,
+    )
+    indices = ops.convert_to_numpy(plan.expert_indices)
+    np.testing.assert_array_equal(indices[mask], expected.expert_indices[mask])
+    for actual, wanted in (
+        (plan.combine_weights, expected.combine_weights),
+        (plan.router_probs, expected.probs),
+        (plan.router_logits, expected.logits),
+    ):
+        np.testing.assert_allclose(
+            ops.convert_to_numpy(actual), wanted, rtol=1e-5, atol=1e-7
+        )
+    np.testing.assert_array_equal(
+        ops.convert_to_numpy(plan.padding_mask), mask
+    )
+
+
+def test_all_fields_have_the_dtypes_and_shapes_of_the_record():
+    plan = choose_top_k(np.zeros((2, 3, EXPERTS), "float32"), top_k=2)
+    found = {
+        name: (
+            keras.backend.standardize_dtype(tensor.dtype),
+            tuple(tensor.shape),
+        )
+        for name, tensor in plan._asdict().items()
+    }
+    assert found == {
+        "expert_indices": ("int32", (2, 3, 2)),
+        "combine_weights": ("float32", (2, 3, 2)),
+        "router_logits": ("float32", (2, 3, EXPERTS)),
+        "router_probs": ("float32", (2, 3, EXPERTS)),
+        "padding_mask": ("bool", (2, 3)),
+    }
+    assert np.all(ops.convert_to_numpy(plan.padding_mask))
+
+
+def test_half_precision_logits_are_scored_in_float32():
+    logits = ops.cast(np.array([[10.0, 0.0]]), "bfloat16")
+    plan = choose_top_k(logits, top_k=1)
+    # 1 / (1 + exp(-10)) = 0.9999546, which bfloat16 rounds to 1.
+    weight = float(ops.convert_to_numpy(plan.combine_weights)[0, 0])
+    assert weight == pytest.approx(0.9999546, abs=1e-7)
+
+
+def test_one_choice_keeps_its_raw_score_and_two_are_normalized():
+    logits = np.log(np.array([[6.0, 3.0, 1.0]], "float32"))
+    one = choose_top_k(logits, top_k=1)
+    two = choose_top_k(logits, top_k=2)
+    np.testing.assert_allclose(
+        ops.convert_to_numpy(one.combine_weights), [[0.6]], rtol=1e-6
+    )
+    # 6 and 3 of 9.
+    np.testing.assert_allclose(
+        ops.convert_to_numpy(two.combine_weights), [[2 / 3, 1 / 3]], rtol=1e-6
+    )
+
+
+def test_scores_that_all_underflow_give_zero_weights_instead_of_nan():
+    logits = np.full((2, EXPERTS), -200.0, "float32")
+    plan = choose_top_k(logits, 2, score_function="sigmoid")
+    np.testing.assert_array_equal(
+        ops.convert_to_numpy(plan.combine_weights), np.zeros((2, 2))
+    )
+
+
+def test_a_nan_in_one_token_leaves_the_others_alone():
+    logits = np.random.default_rng(0).standard_normal((4, EXPERTS))
+    clean = choose_top_k(logits.astype("float32"), 2)
+    logits[1] = np.nan
+    plan = choose_top_k(logits.astype("float32"), 2)
+    for actual, expected in zip(plan, clean, strict=True):
+        np.testing.assert_array_equal(
+            np.delete(ops.convert_to_numpy(actual), 1, axis=0),
+            np.delete(ops.convert_to_numpy(expected), 1, axis=0),
+        )
+    indices = ops.convert_to_numpy(plan.expert_indices)
+    assert np.all((0 <= indices) & (indices < EXPERTS))
