@@ -86,7 +86,8 @@ class CapacityDispatcher(Dispatcher):
             # Not a product with 0: the slot may hold a neighbour's NaN.
             kept = self._kept[..., choice, None]
             weights = self._weights[..., choice, None]
-            outputs = outputs + ops.where(kept, weights * chosen, 0.0)
+            weighted = ops.multiply(weights, chosen)
+            outputs = outputs + ops.where(kept, weighted, 0.0)
         return ops.cast(outputs, rows.dtype)
 
     def _sources(self, num_groups, num_pairs):

@@ -41,7 +41,9 @@ class DenseDispatcher(Dispatcher):
     def combine(self, rows):
         weights = ops.reshape(self._weights, (-1, self._num_experts))
         weights = ops.transpose(weights)[..., None]  # (E, T, 1)
-        # Not a product with 0: an expert not chosen may overflow.
-        weighted = ops.where(weights != 0.0, weights * rows, 0.0)
-        tokens = ops.cast(ops.sum(weighted, axis=0), rows.dtype)
+        # Not a product with 0: an expert not chosen may overflow, and would
+        # reach the weights' gradient if the product were masked instead.
+        chosen = ops.where(weights != 0.0, rows, 0)
+        tokens = ops.sum(ops.multiply(weights, chosen), axis=0)
+        tokens = ops.cast(tokens, rows.dtype)
         return ops.reshape(tokens, (*self._shape[:-1], rows.shape[-1]))

@@ -3,6 +3,9 @@
 import keras
 from keras import ops
 
+# More than the kernels of one expert, so that no two experts share a seed.
+SEEDS_PER_EXPERT = 16
+
 
 @keras.saving.register_keras_serializable(package="keras_moe")
 class PerExpertInitializer(keras.initializers.Initializer):
@@ -87,7 +90,9 @@ def _draw(initializer, shape, dtype):
         )
     elif isinstance(initializer, keras.initializers.Orthogonal):
         kernels = [
-            reseed(initializer, expert)(kernel_shape, dtype=dtype)
+            reseed(initializer, SEEDS_PER_EXPERT * expert)(
+                kernel_shape, dtype=dtype
+            )
             for expert in range(num_experts)
         ]
         return ops.stack(kernels)

@@ -37,10 +37,10 @@ def write_saved_model(job):
         compile=False,
         safe_mode=False,
     )
-    _say("tracing the model")
+    _say("tracing and writing the model")
     inputs = [ModelInput(*x) for x in job["inputs"]]
     archive = keras.export.ExportArchive()
-    archive.track(model)
+    track_tables(archive, model)
     archive.add_endpoint(
         # Keras' own name, which TFSMLayer expects; `serving_default` is
         # added as its alias.
@@ -55,7 +55,6 @@ def write_saved_model(job):
             }
         ],
     )
-    _say("writing the files")
     archive.write_out(job["folder"], verbose=False)
 
 
@@ -76,6 +75,28 @@ def make_endpoint(model):
         return {name: _to_float32(x) for name, x in outputs.items()}
 
     return serve
+
+
+def track_tables(archive, model):
+    """Let the archive find the lookup tables of the model.
+
+    It finds the variables by itself. Tracking the whole model would trace it
+    twice more, which is most of the time that a deep model takes.
+
+    Args:
+        archive: a `keras.export.ExportArchive`.
+        model: a built `keras.Model`.
+    """
+    for layer in model._flatten_layers():
+        if isinstance(
+            layer,
+            (
+                keras.layers.IntegerLookup,
+                keras.layers.StringLookup,
+                keras.layers.TextVectorization,
+            ),
+        ):
+            archive.track(layer)
 
 
 def _to_float32(tensor):

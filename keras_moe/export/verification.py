@@ -50,8 +50,8 @@ def verify_saved_model(
     the SavedModel and answers some requests through `serving_default`. The
     model answers the same ones here, with `training=False`. The caller judges
     the difference: about 1e-6 is usual under float32, 1e-2 under
-    mixed_bfloat16, and a token whose routing probabilities tie to the last
-    bit may go to another expert.
+    mixed_bfloat16, and more where rounding sends a token whose best experts
+    nearly tie to another expert.
 
     Args:
         model: the `keras.Model` that was exported.

@@ -110,7 +110,7 @@ class RoutingStatistics(keras.layers.Layer):
     def reset(self):
         """Forget all steps."""
         for variable in self.variables:
-            variable.assign(ops.zeros_like(variable))
+            variable.assign(ops.zeros(variable.shape, variable.dtype))
 
     @property
     def weights(self):

@@ -4,6 +4,7 @@ from keras import ops
 
 from keras_moe.ops.sorting import top_k as stable_top_k
 from keras_moe.routing.routing_plan import RoutingPlan
+from keras_moe.routing.score_functions import SCORE_FUNCTIONS
 from keras_moe.routing.score_functions import get_score_function
 
 # Keeps the division finite when every score underflows to 0 (float32).
@@ -53,8 +54,13 @@ def choose_top_k(
     if normalize_combine_weights is None:
         normalize_combine_weights = top_k > 1
     router_logits = ops.convert_to_tensor(router_logits, "float32")
-    router_probs = get_score_function(score_function)(router_logits)
-    expert_indices = stable_top_k(router_probs, top_k)  # (..., K)
+    score_function = get_score_function(score_function)
+    router_probs = score_function(router_logits)
+    # Softmax and sigmoid keep the order, but a vectorized exponential may part
+    # equal logits in the last bit, and far ones may underflow to one score.
+    keeps_order = score_function in SCORE_FUNCTIONS.values()
+    ranking = router_logits if keeps_order else router_probs
+    expert_indices = stable_top_k(ranking, top_k)  # (..., K)
     combine_weights = ops.take_along_axis(router_probs, expert_indices, axis=-1)
     if normalize_combine_weights:
         total = ops.sum(combine_weights, axis=-1, keepdims=True)

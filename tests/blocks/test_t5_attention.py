@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from keras import ops
 
+from keras_moe.blocks import t5_attention
 from keras_moe.blocks.t5_attention import T5Attention
 
 
@@ -147,9 +148,12 @@ def test_unknown_dimensions_and_config_round_trip():
 def test_rematerialization_does_not_change_the_step(mode):
     """Covers dropout, whose random state must not be drawn twice."""
 
-    def take_a_step():
+    def take_a_step(mode):
         keras.utils.set_random_seed(0)
-        layer = T5Attention(2, 3, dropout=0.5, name="attention")
+        with keras.RematScope(
+            mode=mode, output_size_threshold=1, layer_names=["attention"]
+        ):
+            layer = T5Attention(2, 3, dropout=0.5, name="attention")
         inputs, bias = keras.Input((4, 6)), keras.Input((2, 4, 4))
         mask = keras.Input((4, 4), dtype="bool")
         outputs = layer(inputs, position_bias=bias, attention_mask=mask)
@@ -162,10 +166,33 @@ def test_rematerialization_does_not_change_the_step(mode):
         )
         return [ops.convert_to_numpy(w.value) for w in layer.weights]
 
-    plain = take_a_step()
-    with keras.RematScope(
-        mode=mode, output_size_threshold=1, layer_names=["attention"]
-    ):
-        recomputing = take_a_step()
+    plain, recomputing = take_a_step(None), take_a_step(mode)
     for ours, theirs in zip(plain, recomputing, strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-6)
+
+
+def test_only_the_scores_are_rematerialized(monkeypatch):
+    with keras.RematScope(mode="full"):
+        layer = T5Attention(2, 3)
+    calls = []
+    weigh_values = t5_attention._weigh_values
+
+    def counting(*arguments):
+        calls.append(arguments)
+        return weigh_values(*arguments)
+
+    monkeypatch.setattr(t5_attention, "_weigh_values", counting)
+    inputs = keras.Input((4, 6))
+    model = keras.Model(inputs, layer(inputs))
+    if keras.backend.backend() == "jax":
+        jax = pytest.importorskip("jax")
+        jaxpr = jax.make_jaxpr(model)(np.ones((3, 4, 6), "float32"))
+        names = [str(equation.primitive) for equation in jaxpr.eqns]
+        assert sum("checkpoint" in n or "remat" in n for n in names) == 1
+        return
+    model.compile("sgd", "mse", run_eagerly=True)
+    model.train_on_batch(np.ones((3, 4, 6)), np.ones((3, 4, 6)))
+    calls.clear()
+    model.train_on_batch(np.ones((3, 4, 6)), np.ones((3, 4, 6)))
+    # Once forward, once more for the gradient.
+    assert len(calls) == 2

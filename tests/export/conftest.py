@@ -97,6 +97,7 @@ def language_model(custom_layers):
     inputs = token_inputs()
     x = keras.layers.Embedding(50, 8)(inputs["token_ids"])
     x = custom_layers.ScaledResidual()(x)
+    x = custom_layers.Unregistered()(x)
     x = keras.layers.Dropout(0.9)(x)
     mask = keras.ops.cast(inputs["padding_mask"], "float32")
     x = x * keras.ops.expand_dims(mask, -1)

@@ -26,16 +26,12 @@ def one_layer(layer):
     return keras.Sequential([keras.Input((8,)), layer])
 
 
-def test_finds_registered_layers(language_model, tmp_path):
+def test_finds_layers_registered_or_not(language_model, tmp_path):
     assert find_custom_objects(save(language_model, tmp_path)) == [
-        CustomObject(MODULE, "ScaledResidual", "keras_moe_tests>ScaledResidual")
-    ]
-
-
-def test_finds_a_layer_that_nobody_registered(custom_layers, tmp_path):
-    model = one_layer(custom_layers.Unregistered())
-    assert find_custom_objects(save(model, tmp_path)) == [
-        CustomObject(MODULE, "Unregistered", "Unregistered")
+        CustomObject(
+            MODULE, "ScaledResidual", "keras_moe_tests>ScaledResidual"
+        ),
+        CustomObject(MODULE, "Unregistered", "Unregistered"),
     ]
 
 

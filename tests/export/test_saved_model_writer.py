@@ -2,8 +2,10 @@
 
 import keras
 import numpy as np
+import pytest
 
 from keras_moe.export.saved_model_writer import make_endpoint
+from keras_moe.export.saved_model_writer import track_tables
 
 
 def test_the_endpoint_answers_in_float32_and_inference_mode(
@@ -37,3 +39,17 @@ def test_whole_numbers_stay_whole():
     # argmax gives int32 or int64, by backend.
     assert dtypes[0].startswith("int")
     assert dtypes[1:] == ["bool", "float32"]
+
+
+def test_lookup_tables_are_tracked_wherever_they_are():
+    pytest.importorskip("tensorflow")
+
+    class Archive(list):
+        track = list.append
+
+    lookup = keras.layers.IntegerLookup(vocabulary=[5, 6])
+    inner = keras.Sequential([keras.Input((None,), dtype="int64"), lookup])
+    model = keras.Sequential([inner, keras.layers.Embedding(4, 2)])
+    archive = Archive()
+    track_tables(archive, model)
+    assert archive == [lookup]

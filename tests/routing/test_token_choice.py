@@ -94,6 +94,38 @@ def test_one_choice_keeps_its_raw_score_and_two_are_normalized():
     )
 
 
+@pytest.mark.parametrize("score_function", ["softmax", "sigmoid"])
+def test_equal_logits_tie_wherever_they_stand(score_function):
+    # Vectorized exponentials treat the first 4, 8 or 16 numbers otherwise than
+    # the rest of a row, with another last bit.
+    for num_experts in (5, 9, 17, 23):
+        logits = np.full((7, num_experts), 0.3, "float32")
+        logits += np.arange(7, dtype="float32")[:, None] / 3
+        logits[:, 2] += 1.0
+        plan = choose_top_k(logits, num_experts, score_function)
+        order = [2, *(e for e in range(num_experts) if e != 2)]
+        np.testing.assert_array_equal(
+            ops.convert_to_numpy(plan.expert_indices), [order] * 7
+        )
+
+
+def test_logits_too_low_for_a_score_still_have_an_order():
+    # exp(-200) and exp(-150) are both 0 in float32.
+    logits = np.array([[0.0, -200.0, -150.0]], "float32")
+    plan = choose_top_k(logits, top_k=2)
+    np.testing.assert_array_equal(
+        ops.convert_to_numpy(plan.expert_indices), [[0, 2]]
+    )
+
+
+def test_a_score_function_of_ones_own_decides_by_its_scores():
+    logits = np.array([[3.0, 1.0, 2.0]], "float32")
+    plan = choose_top_k(logits, 2, score_function=lambda logits: -logits)
+    np.testing.assert_array_equal(
+        ops.convert_to_numpy(plan.expert_indices), [[1, 2]]
+    )
+
+
 def test_scores_that_all_underflow_give_zero_weights_instead_of_nan():
     logits = np.full((2, EXPERTS), -200.0, "float32")
     plan = choose_top_k(logits, 2, score_function="sigmoid")

@@ -3,6 +3,8 @@
 import numpy as np
 import pytest
 
+from keras_moe.testing import capacity
+from keras_moe.testing import drop
 from keras_moe.testing import load_balancing_loss
 from keras_moe.testing import moe
 from keras_moe.testing import route
@@ -54,13 +56,27 @@ def test_outputs_are_the_weighted_sum_of_kept_experts(
         result.outputs, all_experts(mixture, weights), rtol=1e-12, atol=1e-14
     )
     assert np.all(result.outputs[~mask] == 0.0)
-    if capacity_factor is None:
-        np.testing.assert_array_equal(
-            result.kept, np.repeat(mask[..., None], top_k, axis=-1)
-        )
-    if capacity_factor == 0.5:
-        # Fewer slots than pairs: some real pair must have been dropped.
-        assert np.any(mask[..., None] & ~result.kept)
+    slots = None
+    if capacity_factor is not None:
+        slots = capacity(capacity_factor, 5, top_k, 3)
+    kept = drop(
+        result.routing.expert_indices,
+        result.routing.probs,
+        mask,
+        slots,
+        priority,
+    )
+    np.testing.assert_array_equal(result.kept, kept)
+
+
+def test_priority_decides_who_is_dropped(make_mixture):
+    mixture = make_mixture()
+    first, surest = (
+        moe(*mixture, top_k=2, capacity_factor=0.5, priority=priority)
+        for priority in ("position", "score")
+    )
+    assert first.kept.sum() == surest.kept.sum() < first.kept.size
+    assert np.any(first.kept != surest.kept)
 
 
 def test_capacity_is_counted_per_group_with_padding_in_its_length():

@@ -83,7 +83,6 @@ def test_fit_adds_the_routing_losses_in_mixed_precision(
         "adam",
         loss=lambda y_true, y_pred: 0.0 * ops.sum(y_pred),
         weighted_metrics=[],
-        jit_compile=JIT_COMPILE,
     )
     history = model.fit(
         sequences, np.zeros((3, 5)), shuffle=False, verbose=0

@@ -1,0 +1,26 @@
+"""Experts with a gate."""
+
+import numpy as np
+from keras import ops
+
+from keras_moe.experts import GatedExperts
+
+
+def test_gate_and_up_lie_side_by_side_gate_first():
+    experts = GatedExperts(num_experts=2, intermediate_dim=3)
+    experts.build((None, 4))
+    assert tuple(experts.gate_up_kernel.shape) == (2, 4, 6)
+    assert tuple(experts.down_kernel.shape) == (2, 3, 4)
+    names = [weight.name for weight in experts.weights]
+    assert names == ["gate_up_kernel", "down_kernel"]
+
+
+def test_a_hand_worked_expert():
+    # relu(x * 2) * (x * 10) * 3, gate 2, up 10, down 3; x = 1 and x = -1.
+    experts = GatedExperts(1, 1, activation="relu")
+    experts.build((None, 1))
+    experts.gate_up_kernel.assign([[[2.0, 10.0]]])
+    experts.down_kernel.assign([[[3.0]]])
+    rows = np.array([[1.0], [-1.0]], "float32")
+    outputs = ops.convert_to_numpy(experts(rows, np.array([2], "int32")))
+    np.testing.assert_allclose(outputs, [[60.0], [0.0]])
