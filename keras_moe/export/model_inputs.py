@@ -55,7 +55,7 @@ def describe_model_inputs(model, input_signature=None):
     if own_inputs is None:
         return _describe_from_signature(model, input_signature)
     described = tuple(
-        ModelInput(name, tuple(tensor.shape), str(tensor.dtype))
+        ModelInput(name, (None, *tensor.shape[1:]), str(tensor.dtype))
         for name, tensor in zip(
             _input_names(model, own_inputs), own_inputs, strict=True
         )

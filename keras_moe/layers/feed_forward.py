@@ -2,6 +2,7 @@
 
 import keras
 
+from keras_moe.experts.per_expert_initializer import reseed
 from keras_moe.routing.validation import check_positive
 
 
@@ -53,12 +54,13 @@ class FeedForward(keras.layers.Layer):
 
     def build(self, inputs_shape):
         hidden_dim = inputs_shape[-1]
-        self.up = self._dense("up", self.intermediate_dim)
+        # Kernels of one shape must not start equal, so each draws anew.
+        self.up = self._dense("up", self.intermediate_dim, 0)
         self.up.build(inputs_shape)
         if self.gated:
-            self.gate = self._dense("gate", self.intermediate_dim)
+            self.gate = self._dense("gate", self.intermediate_dim, 1)
             self.gate.build(inputs_shape)
-        self.down = self._dense("down", hidden_dim)
+        self.down = self._dense("down", hidden_dim, 2)
         self.down.build((*inputs_shape[:-1], self.intermediate_dim))
 
     def call(self, inputs):
@@ -68,16 +70,13 @@ class FeedForward(keras.layers.Layer):
             )
         return self.down(self.activation(self.up(inputs)))
 
-    def _dense(self, name, units):
-        initializer = self.kernel_initializer
-        if isinstance(initializer, keras.initializers.Initializer):
-            initializer = initializer.clone()
+    def _dense(self, name, units, offset):
         # Under a RematScope the block is recomputed as a whole.
         with keras.RematScope(mode=None):
             return keras.layers.Dense(
                 units,
                 use_bias=False,
-                kernel_initializer=initializer,
+                kernel_initializer=reseed(self.kernel_initializer, offset),
                 dtype=self.dtype_policy,
                 name=name,
             )

@@ -1,6 +1,7 @@
 """What a sparse layer remembers of its routing, when somebody asks."""
 
 import keras
+import numpy as np
 from keras import ops
 
 from keras_moe.losses.load_balancing import load_balancing_loss
@@ -102,7 +103,10 @@ class RoutingStatistics(keras.layers.Layer):
         }
         return {
             "steps": int(steps),
-            "tokens_per_expert": ops.convert_to_numpy(self.tokens_per_expert),
+            # A copy: on torch the array would share the variable's memory.
+            "tokens_per_expert": np.array(
+                ops.convert_to_numpy(self.tokens_per_expert)
+            ),
             "max_violation": max_violation(means["expert_load"]),
             **means,
         }

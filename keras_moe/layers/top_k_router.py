@@ -151,19 +151,25 @@ class TopKRouter(keras.layers.Layer):
         # Recomputed, the losses would be added from inside the second pass.
         return layer_call
 
+    def compute_output_shape(self, inputs_shape):
+        tokens = tuple(inputs_shape[:-1])
+        return RoutingPlan(
+            expert_indices=(*tokens, self.top_k),
+            combine_weights=(*tokens, self.top_k),
+            router_logits=(*tokens, self.num_experts),
+            router_probs=(*tokens, self.num_experts),
+            padding_mask=tokens,
+        )
+
     def compute_output_spec(self, inputs, padding_mask=None, training=None):
         check_tokens(inputs)
-        tokens = tuple(inputs.shape[:-1])
-
-        def spec(*last, dtype="float32"):
-            return keras.KerasTensor((*tokens, *last), dtype=dtype)
-
+        dtypes = {"expert_indices": "int32", "padding_mask": "bool"}
+        shapes = self.compute_output_shape(inputs.shape)
         return RoutingPlan(
-            expert_indices=spec(self.top_k, dtype="int32"),
-            combine_weights=spec(self.top_k),
-            router_logits=spec(self.num_experts),
-            router_probs=spec(self.num_experts),
-            padding_mask=spec(dtype="bool"),
+            **{
+                name: keras.KerasTensor(shape, dtypes.get(name, "float32"))
+                for name, shape in shapes._asdict().items()
+            }
         )
 
     def get_config(self):

@@ -1,0 +1,70 @@
+"""The dense counterpart of an expert."""
+
+import keras
+import numpy as np
+import pytest
+from keras import ops
+
+from keras_moe import testing
+from keras_moe.layers import FeedForward
+from keras_moe.testing import run_layer_test
+
+
+def draw(*shape, seed=0):
+    return np.random.default_rng(seed).standard_normal(shape).astype("float32")
+
+
+@pytest.mark.parametrize("gated", [True, False])
+def test_the_layer_contract(gated):
+    run_layer_test(
+        FeedForward,
+        {
+            "intermediate_dim": 4,
+            "activation": "gelu",
+            "gated": gated,
+            "kernel_initializer": "he_normal",
+        },
+        input_shape=(2, 3, 5),
+        expected_output_shape=(2, 3, 5),
+        expected_num_trainable_weights=3 if gated else 2,
+    )
+
+
+@pytest.mark.parametrize("gated", [True, False])
+@pytest.mark.parametrize("activation", ["silu", "relu", "gelu"])
+def test_outputs_agree_with_the_oracle_of_one_expert(gated, activation):
+    layer = FeedForward(4, activation, gated)
+    inputs = draw(2, 3, 5)
+    outputs = ops.convert_to_numpy(layer(inputs))
+    gate, up, down = (
+        None
+        if dense is None
+        else ops.convert_to_numpy(dense.kernel.value).astype("float64")
+        for dense in (layer.gate if gated else None, layer.up, layer.down)
+    )
+    for position in np.ndindex(2, 3):
+        expected = testing.expert(
+            inputs[position].astype("float64"), gate, up, down, activation
+        )
+        np.testing.assert_allclose(
+            outputs[position], expected, rtol=1e-4, atol=1e-6
+        )
+
+
+def test_kernels_of_one_shape_start_different_with_an_int_seed_too():
+    layer = FeedForward(
+        5, kernel_initializer=keras.initializers.HeNormal(seed=1)
+    )
+    layer.build((None, 5))
+    kernels = [
+        ops.convert_to_numpy(dense.kernel.value)
+        for dense in (layer.gate, layer.up, layer.down)
+    ]
+    for index, kernel in enumerate(kernels):
+        for other in kernels[:index]:
+            assert np.max(np.abs(kernel - other)) > 1e-3
+
+
+def test_a_width_that_is_not_positive_is_refused():
+    with pytest.raises(ValueError, match="`intermediate_dim` to be a positive"):
+        FeedForward(0)

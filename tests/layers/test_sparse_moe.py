@@ -1,0 +1,220 @@
+"""The sparse layer: its contract, shapes, config and refusals."""
+
+import keras
+import numpy as np
+import pytest
+from keras import ops
+
+from keras_moe import testing
+from keras_moe.layers import SparseMoE
+from keras_moe.layers import TopKRouter
+from keras_moe.routing import choose_top_k
+from keras_moe.testing import run_layer_test
+
+
+def draw(*shape, seed=0):
+    return np.random.default_rng(seed).standard_normal(shape).astype("float32")
+
+
+@keras.saving.register_keras_serializable(package="tests")
+class FirstExperts(keras.layers.Layer):
+    """Sends every token to experts 0 and 1: a router without weights."""
+
+    def __init__(self, num_choices, **kwargs):
+        super().__init__(**kwargs)
+        self.num_choices = num_choices
+
+    def build(self, inputs_shape, padding_mask_shape=None):
+        pass
+
+    def call(self, inputs, padding_mask=None, training=None):
+        logits = -ops.arange(self.num_choices, dtype="float32")
+        shape = (*ops.shape(inputs)[:-1], self.num_choices)
+        return choose_top_k(
+            ops.broadcast_to(logits, shape), 2, padding_mask=padding_mask
+        )
+
+    def get_config(self):
+        return {**super().get_config(), "num_choices": self.num_choices}
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"top_k": 1},
+        {
+            "top_k": 2,
+            "activation": "gelu",
+            "capacity_factor": 1.25,
+            "eval_capacity_factor": 2.0,
+            "gated": False,
+            "priority": "score",
+            "dispatcher": "capacity",
+            "kernel_initializer": "he_normal",
+        },
+    ],
+)
+def test_the_layer_contract(arguments):
+    run_layer_test(
+        SparseMoE,
+        {"num_experts": 4, "intermediate_dim": 3, **arguments},
+        input_shape=(2, 3, 5),
+        expected_output_shape=(2, 3, 5),
+        expected_num_trainable_weights=3,
+    )
+
+
+def test_weights_have_the_promised_names_and_shapes():
+    gated = SparseMoE(4, 3)
+    gated.build((None, None, 5))
+    assert tuple(gated.router.kernel.shape) == (5, 4)
+    assert tuple(gated.experts.gate_up_kernel.shape) == (4, 5, 6)
+    assert tuple(gated.experts.down_kernel.shape) == (4, 3, 5)
+    plain = SparseMoE(4, 3, gated=False)
+    plain.build((None, None, 5))
+    assert tuple(plain.experts.up_kernel.shape) == (4, 5, 3)
+    assert tuple(plain.experts.down_kernel.shape) == (4, 3, 5)
+
+
+@pytest.mark.parametrize(
+    ("shape", "grouped"),
+    [
+        ((6, 5), (1, 6, 5)),  # a single group
+        ((2, 6, 5), (2, 6, 5)),
+        ((2, 3, 2, 5), (2, 6, 5)),  # one group per batch row
+    ],
+)
+def test_inputs_of_any_rank_are_grouped_by_batch_row(shape, grouped):
+    # A capacity makes the groups visible: 0.5 * 6 * 2 / 4 -> 2 slots each.
+    layer = SparseMoE(4, 3, eval_capacity_factor=0.5)
+    inputs = draw(*shape)
+    outputs = ops.convert_to_numpy(layer(inputs))
+    gate_up, down = (
+        ops.convert_to_numpy(kernel.value) for kernel in layer.experts.kernels()
+    )
+    expected = testing.moe(
+        inputs.reshape(grouped),
+        ops.convert_to_numpy(layer.router.kernel.value),
+        *np.split(gate_up, 2, axis=-1),
+        down,
+        top_k=2,
+        capacity_factor=0.5,
+    )
+    assert not expected.kept.all()
+    np.testing.assert_allclose(
+        outputs, expected.outputs.reshape(shape), rtol=1e-4, atol=1e-6
+    )
+
+
+@pytest.mark.parametrize(
+    "shape", [(None, 5), (None, None, 5), (None, 3, None, 5), (2, None, 5)]
+)
+def test_unknown_dimensions_stay_unknown(shape):
+    layer = SparseMoE(4, 3, capacity_factor=1.0)
+    assert layer.compute_output_shape(shape) == shape
+    assert layer(keras.KerasTensor(shape)).shape == shape
+
+
+def test_a_router_of_ones_own_decides_and_survives_the_config():
+    layer = SparseMoE(4, 3, router=FirstExperts(4, name="first"))
+    revived = SparseMoE.from_config(layer.get_config())
+    assert isinstance(revived.router, FirstExperts)
+    assert revived.router.num_choices == 4
+    inputs = draw(2, 3, 5)
+    revived.build(inputs.shape)
+    gate_up, down = (
+        ops.convert_to_numpy(kernel.value)
+        for kernel in revived.experts.kernels()
+    )
+    gate, up = np.split(gate_up, 2, axis=-1)
+    # softmax of (0, -1): 0.731 and 0.269.
+    weights = np.exp([0.0, -1.0]) / np.sum(np.exp([0.0, -1.0]))
+    expected = sum(
+        weight * testing.expert(token, gate[e], up[e], down[e], "silu")
+        for e, weight in enumerate(weights)
+        for token in [inputs[1, 2].astype("float64")]
+    )
+    outputs = ops.convert_to_numpy(revived(inputs))
+    np.testing.assert_allclose(outputs[1, 2], expected, rtol=1e-4, atol=1e-6)
+
+
+def test_the_configured_router_survives_with_its_arguments():
+    layer = SparseMoE(
+        4, 3, router=TopKRouter(4, 3, score_function="sigmoid", seed=7)
+    )
+    router = SparseMoE.from_config(layer.get_config()).router
+    assert (router.top_k, router.score_function, router.seed) == (
+        3,
+        "sigmoid",
+        7,
+    )
+
+
+def test_experts_do_not_see_the_routers_jitter():
+    # One expert of weight 1: the outputs depend on the experts' inputs only.
+    layer = SparseMoE(1, 3, 1, router=TopKRouter(1, 1, jitter_noise=0.5))
+    inputs = draw(2, 3, 5)
+    np.testing.assert_allclose(
+        ops.convert_to_numpy(ops.stop_gradient(layer(inputs, training=True))),
+        ops.convert_to_numpy(ops.stop_gradient(layer(inputs, training=False))),
+        rtol=1e-6,
+    )
+
+
+def test_a_frozen_layer_has_nothing_to_train():
+    layer = SparseMoE(4, 3, trainable=False)
+    layer.build((None, 5))
+    assert layer.trainable_weights == []
+    assert len(layer.non_trainable_weights) == 3
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"top_k": 5}, "`top_k` to be at most `num_experts`"),
+        ({"top_k": 0}, "`top_k` to be a positive integer"),
+        ({"num_experts": 0}, "`num_experts` to be a positive integer"),
+        ({"intermediate_dim": -3}, "`intermediate_dim` to be a positive"),
+        ({"capacity_factor": 0.0}, "`capacity_factor` to be positive"),
+        ({"eval_capacity_factor": -1}, "`capacity_factor` to be positive"),
+        ({"priority": "first"}, r"one of \['position', 'score'\]"),
+        (
+            {"dispatcher": "fast"},
+            r"one of \['auto', 'sorted', 'capacity', 'dense'\]",
+        ),
+        (
+            {"router": TopKRouter(num_experts=3)},
+            "router.num_experts=3. Make them equal",
+        ),
+    ],
+)
+def test_bad_arguments_are_refused(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        SparseMoE(**{"num_experts": 4, "intermediate_dim": 3, **arguments})
+
+
+def test_a_single_vector_is_refused():
+    with pytest.raises(ValueError, match="Add a batch axis"):
+        SparseMoE(4, 3)(draw(5))
+    with pytest.raises(ValueError, match="Add a batch axis"):
+        SparseMoE(4, 3)(keras.KerasTensor((5,)))
+
+
+@pytest.mark.parametrize("shape", [(0, 5), (0, 3, 5), (2, 0, 5)])
+def test_an_empty_batch_is_refused(shape):
+    with pytest.raises(ValueError, match="Skip empty batches"):
+        SparseMoE(4, 3)(draw(*shape))
+
+
+@pytest.mark.parametrize("shape", [(2, 4), (2,), (2, 3, 3), (2, 3, 5)])
+def test_a_mask_of_the_wrong_shape_is_refused(shape):
+    with pytest.raises(ValueError, match="one entry per token"):
+        SparseMoE(4, 3)(draw(2, 3, 5), padding_mask=np.ones(shape, bool))
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_static_slots_without_a_capacity_are_refused(training):
+    factors = {"eval_capacity_factor" if training else "capacity_factor": 1.0}
+    layer = SparseMoE(4, 3, dispatcher="capacity", **factors)
+    with pytest.raises(ValueError, match="Set `capacity_factor`"):
+        layer(draw(2, 3, 5), training=training)

@@ -1,0 +1,229 @@
+"""The layer that decides which experts see a token."""
+
+import keras
+import numpy as np
+import pytest
+from keras import ops
+
+from keras_moe import testing
+from keras_moe.layers import TopKRouter
+from keras_moe.testing import run_layer_test
+
+
+def draw(*shape, seed=0):
+    return np.random.default_rng(seed).standard_normal(shape).astype("float32")
+
+
+@keras.saving.register_keras_serializable(package="tests")
+def squared_relu(router_logits):
+    return ops.square(ops.relu(router_logits))
+
+
+def losses_of(layer):
+    return [float(ops.convert_to_numpy(loss)) for loss in layer.losses]
+
+
+def test_the_layer_contract():
+    run_layer_test(
+        TopKRouter,
+        {
+            "num_experts": 4,
+            "top_k": 2,
+            "score_function": "sigmoid",
+            "normalize_combine_weights": False,
+            "route_scale": 2.5,
+            "jitter_noise": 0.125,
+            "load_balancing_loss_weight": 0.5,
+            "router_z_loss_weight": 0.25,
+            "kernel_initializer": "he_normal",
+            "seed": 3,
+        },
+        input_shape=(2, 3, 5),
+        expected_output_shape=[(2, 3, 2), (2, 3, 2), (2, 3, 4), (2, 3, 4), (2, 3)],
+        expected_num_trainable_weights=1,
+        expected_output_dtype="float32",
+    )
+
+
+@pytest.mark.parametrize("shape", [(7, 5), (2, 3, 5), (2, 2, 2, 5)])
+def test_inputs_of_any_rank_are_routed_as_the_oracle_does(shape):
+    router = TopKRouter(num_experts=4, top_k=2)
+    inputs = draw(*shape)
+    plan = router(inputs)
+    expected = testing.route(
+        inputs, ops.convert_to_numpy(router.kernel.value), top_k=2
+    )
+    np.testing.assert_array_equal(
+        ops.convert_to_numpy(plan.expert_indices), expected.expert_indices
+    )
+    np.testing.assert_allclose(
+        ops.convert_to_numpy(plan.combine_weights),
+        expected.combine_weights,
+        rtol=1e-5,
+    )
+    assert tuple(plan.padding_mask.shape) == shape[:-1]
+
+
+def test_unknown_dimensions_stay_unknown():
+    router = TopKRouter(num_experts=4, top_k=3)
+    plan = router(keras.KerasTensor((None, None, 5), dtype="float16"))
+    assert plan.expert_indices.shape == (None, None, 3)
+    assert plan.expert_indices.dtype == "int32"
+    assert plan.router_logits.shape == (None, None, 4)
+    assert plan.router_logits.dtype == "float32"
+    assert plan.padding_mask.shape == (None, None)
+    assert plan.padding_mask.dtype == "bool"
+
+
+@pytest.mark.parametrize("policy", ["bfloat16", "mixed_float16", "float16"])
+def test_everything_is_float32_under_every_policy(policy):
+    keras.config.set_dtype_policy(policy)
+    for router in (
+        TopKRouter(num_experts=4),
+        TopKRouter(num_experts=4, dtype=policy),
+    ):
+        inputs = ops.cast(draw(3, 5), router.compute_dtype)
+        plan = router(inputs, training=True)
+        assert keras.backend.standardize_dtype(router.kernel.dtype) == "float32"
+        dtypes = {
+            keras.backend.standardize_dtype(tensor.dtype)
+            for tensor in (
+                plan.combine_weights,
+                plan.router_logits,
+                plan.router_probs,
+                *router.losses,
+            )
+        }
+        assert dtypes == {"float32"}
+        # Not only the label: half precision would differ by 1e-3.
+        np.testing.assert_allclose(
+            ops.convert_to_numpy(plan.router_logits),
+            ops.convert_to_numpy(ops.cast(inputs, "float32"))
+            @ ops.convert_to_numpy(router.kernel.value),
+            rtol=1e-5,
+            atol=1e-6,
+        )
+
+
+def test_losses_are_added_only_while_training_and_weighted():
+    router = TopKRouter(
+        3, 1, load_balancing_loss_weight=0.5, router_z_loss_weight=0.25
+    )
+    inputs = draw(8, 5)
+    plan = router(inputs, training=True)
+    probs, logits, indices = (
+        ops.convert_to_numpy(each)
+        for each in (plan.router_probs, plan.router_logits, plan.expert_indices)
+    )
+    expected = [
+        0.5 * testing.load_balancing_loss(indices, probs),
+        0.25 * testing.router_z_loss(logits),
+    ]
+    np.testing.assert_allclose(losses_of(router), expected, rtol=1e-5)
+    router(inputs, training=False)
+    assert router.losses == []
+
+
+@pytest.mark.parametrize(
+    ("weights", "count"), [((0.0, 0.0), 0), ((0.1, 0.0), 1), ((0.0, 0.1), 1)]
+)
+def test_a_weight_of_zero_turns_a_loss_off(weights, count):
+    router = TopKRouter(
+        3, load_balancing_loss_weight=weights[0], router_z_loss_weight=weights[1]
+    )
+    router(draw(4, 5), training=True)
+    assert len(router.losses) == count
+
+
+def test_jitter_multiplies_each_input_within_its_amplitude_while_training():
+    router = TopKRouter(6, jitter_noise=0.25, kernel_initializer="identity")
+    inputs = np.ones((500, 6), "float32")
+
+    def logits(training):
+        plan = router(inputs, training=training)
+        return ops.convert_to_numpy(plan.router_logits)
+
+    np.testing.assert_array_equal(logits(training=False), inputs)
+    noise = logits(training=True)
+    assert noise.min() >= 0.75
+    assert noise.max() <= 1.25
+    # Uniform between the two: mean 1, standard deviation 0.5 / sqrt(12).
+    assert noise.mean() == pytest.approx(1.0, abs=0.01)
+    assert noise.std() == pytest.approx(0.5 / 12**0.5, abs=0.01)
+    assert np.max(np.abs(noise - logits(training=True))) > 0.1
+
+
+def test_jitter_repeats_with_an_int_seed():
+    def logits(seed):
+        router = TopKRouter(
+            6, jitter_noise=0.25, kernel_initializer="identity", seed=seed
+        )
+        plan = router(np.ones((3, 6), "float32"), training=True)
+        return ops.convert_to_numpy(plan.router_logits)
+
+    np.testing.assert_array_equal(logits(1), logits(1))
+    assert np.max(np.abs(logits(1) - logits(2))) > 0.01
+
+
+def test_a_function_of_ones_own_survives_the_config():
+    router = TopKRouter(4, score_function=squared_relu)
+    revived = keras.saving.deserialize_keras_object(
+        keras.saving.serialize_keras_object(router)
+    )
+    assert revived.score_function is squared_relu
+    revived.build((None, 5))
+    revived.kernel.assign(draw(5, 4))
+    plan = revived(draw(3, 5, seed=1))
+    logits = ops.convert_to_numpy(plan.router_logits)
+    np.testing.assert_allclose(
+        ops.convert_to_numpy(plan.router_probs),
+        np.maximum(logits, 0) ** 2,
+        rtol=1e-5,
+    )
+
+
+def test_a_regularizer_of_the_kernel_is_applied_and_kept():
+    router = TopKRouter(4, kernel_regularizer=keras.regularizers.L2(0.5))
+    router = TopKRouter.from_config(router.get_config())
+    router.build((None, 5))
+    kernel = ops.convert_to_numpy(router.kernel.value)
+    np.testing.assert_allclose(
+        losses_of(router), [0.5 * np.sum(kernel**2)], rtol=1e-5
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"num_experts": 2, "top_k": 3}, "`top_k` to be at most"),
+        ({"num_experts": 0}, "`num_experts` to be a positive integer"),
+        ({"num_experts": 2, "top_k": 0}, "`top_k` to be a positive integer"),
+        ({"num_experts": 2, "jitter_noise": -0.1}, "`jitter_noise` to be 0 or"),
+        (
+            {"num_experts": 2, "load_balancing_loss_weight": -1},
+            "`load_balancing_loss_weight` to be 0 or",
+        ),
+        (
+            {"num_experts": 2, "router_z_loss_weight": -1},
+            "`router_z_loss_weight` to be 0 or",
+        ),
+        (
+            {"num_experts": 2, "score_function": "max"},
+            r"one of \['sigmoid', 'softmax'\]",
+        ),
+    ],
+)
+def test_bad_arguments_are_refused(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        TopKRouter(**arguments)
+
+
+def test_bad_inputs_are_refused():
+    router = TopKRouter(num_experts=4)
+    router.build((None, 5))
+    with pytest.raises(ValueError, match="Add a batch axis"):
+        router(draw(5))
+    with pytest.raises(ValueError, match="Skip empty batches"):
+        router(draw(0, 5))
+    with pytest.raises(ValueError, match="one entry per token"):
+        router(draw(2, 3, 5), padding_mask=np.ones((2, 4), bool))
