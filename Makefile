@@ -47,7 +47,7 @@ PIP_INSTALL := $(VENV)/bin/python -m pip install -qq \
 
 TORCH := $(shell sed -n '/^torch==/p' constraints.txt)
 RUN_PACKAGES = --editable '.[$*,hub,export,cli,tensorboard]'
-TEST_PACKAGES = --editable '.[all,dev]'
+TEST_PACKAGES = --editable '.[dev]'
 
 # $(call install,<words for the reader>,<pip arguments>)
 define install

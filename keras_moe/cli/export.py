@@ -52,7 +52,7 @@ def write(model, path, version=1, overwrite=False, verify=True):
     console.print(f"SavedModel: {folder}")
     if not verify:
         return None
-    result = verify_saved_model(model, path)
+    result = verify_saved_model(model, folder)
     console.print(
         "Verified in a process without Keras: largest difference "
         f"{result.largest_difference:.1e}."

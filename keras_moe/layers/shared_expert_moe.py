@@ -72,9 +72,14 @@ class SharedExpertMoE(keras.layers.Layer):
         **kwargs,
     ):
         super().__init__(**kwargs)
+        shared_width = (
+            intermediate_dim
+            if shared_intermediate_dim is None
+            else shared_intermediate_dim
+        )
         check_positive(
             num_shared_experts=num_shared_experts,
-            shared_intermediate_dim=shared_intermediate_dim or intermediate_dim,
+            shared_intermediate_dim=shared_width,
         )
         self.num_shared_experts = num_shared_experts
         self.shared_intermediate_dim = shared_intermediate_dim
@@ -96,7 +101,7 @@ class SharedExpertMoE(keras.layers.Layer):
             name="routed_experts",
         )
         self.shared_experts = FeedForward(
-            num_shared_experts * (shared_intermediate_dim or intermediate_dim),
+            num_shared_experts * shared_width,
             activation,
             gated,
             kernel_initializer,

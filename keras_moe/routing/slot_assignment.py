@@ -42,7 +42,7 @@ def keep_all(plan):
     >>> import numpy as np
     >>> from keras_moe.routing import choose_top_k
     >>> plan = choose_top_k(np.zeros((1, 3, 4), "float32"), top_k=2)
-    >>> bool(np.all(keep_all(plan).kept))
+    >>> np.array(keep_all(plan).kept).all().item()
     True
     """
     mask = plan.padding_mask[..., None]

@@ -27,6 +27,8 @@ NAMES = [
     "router_entropy",
 ]
 SPREAD = 2.0 * np.eye(E, dtype="float32")
+# Where it is quicker than compiling, for tests that are not about either.
+EAGERLY = keras.config.backend() != "jax"
 # Every token to expert 2, with logit 1.
 COLLAPSED = np.tile(np.float32([0, 0, 1, 0]), (E, 1))
 
@@ -274,7 +276,7 @@ def test_a_metric_of_the_same_name_keeps_it():
         def __init__(self):
             super().__init__(lambda y_true, y_pred: 7.0, "max_violation")
 
-    model = make_model([SPREAD], metrics=[MaxViolation()], run_eagerly=True)
+    model = make_model([SPREAD], metrics=[MaxViolation()], run_eagerly=EAGERLY)
     logs = Logs()
 
     history = fit(model, RoutingMonitor(update_freq=5), logs).history
@@ -290,7 +292,7 @@ def test_a_metric_of_the_same_name_keeps_it():
 
 
 def test_nothing_of_it_is_saved(tmp_path):
-    model = make_model([SPREAD], run_eagerly=True)
+    model = make_model([SPREAD], run_eagerly=EAGERLY)
     number_of_weights = len(model.get_weights())
     before = model.predict(INPUTS, verbose=0)
 
@@ -324,7 +326,7 @@ def test_a_layer_that_does_not_run_is_left_out():
             return self.used(inputs, training=training)
 
     model = OneOfTwo()
-    model.compile("sgd", "mse", run_eagerly=True)
+    model.compile("sgd", "mse", run_eagerly=EAGERLY)
     monitor = RoutingMonitor()
 
     history = fit(model, monitor).history
@@ -346,7 +348,7 @@ def test_warns_when_no_layer_runs_in_training():
             return self.scale(self.moe(inputs, training=False))
 
     model = Frozen()
-    model.compile("sgd", "mse", run_eagerly=True)
+    model.compile("sgd", "mse", run_eagerly=EAGERLY)
 
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")

@@ -46,7 +46,8 @@ def _jax_step(layer, form):
             training=True,
             return_losses=True,
         )
-        return ops.sum(outputs * cotangent) + sum(losses), (outputs, losses)
+        total = ops.sum(ops.cast(outputs, "float32") * cotangent)
+        return total + sum(losses), (outputs, losses)
 
     differentiate = jax.grad(objective, (0, 1), has_aux=True)
     if form == "compiled":
@@ -72,7 +73,7 @@ def _torch_step(layer, form):
         inputs = ops.convert_to_tensor(inputs).requires_grad_()
         outputs = layer(inputs, padding_mask=padding_mask, training=True)
         losses = layer.losses
-        total = torch.sum(outputs * ops.convert_to_tensor(cotangent))
+        total = torch.sum(outputs.float() * ops.convert_to_tensor(cotangent))
         variables = [variable.value for variable in layer.trainable_variables]
         gradients = torch.autograd.grad(
             total + sum(losses), [inputs, *variables], allow_unused=True
@@ -90,7 +91,8 @@ def _tensorflow_step(layer, form):
             tape.watch(inputs)
             outputs = layer(inputs, padding_mask=padding_mask, training=True)
             losses = layer.losses
-            total = tf.reduce_sum(outputs * cotangent) + sum(losses)
+            total = tf.reduce_sum(tf.cast(outputs, "float32") * cotangent)
+            total += sum(losses)
         sources = [inputs, *(v.value for v in layer.trainable_variables)]
         return outputs, losses, tape.gradient(total, sources)
 

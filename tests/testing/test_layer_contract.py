@@ -238,6 +238,15 @@ class WeightOutsideTheFile(Projection):
         pass
 
 
+class ConstantWeightOutsideTheFile(WeightOutsideTheFile):
+    def build(self, input_shape):
+        self.kernel = self.add_weight(
+            name="kernel",
+            shape=(input_shape[-1], self.units),
+            initializer="ones",
+        )
+
+
 class BlocksGradient(Projection):
     def call(self, inputs):
         outputs = super().call(inputs)
@@ -344,6 +353,7 @@ def test_a_layer_among_the_arguments_is_copied():
         (InfiniteLoss, "finite losses under float32"),
         (StateOutsideTheFile, "identical outputs"),
         (WeightOutsideTheFile, "identical outputs"),
+        (ConstantWeightOutsideTheFile, "identical outputs"),
         (BlocksGradient, "move a weight of the layer.*kernel"),
         (BlocksInputGradient, "move a weight of a layer before it"),
         (TrainingLossOverflows, "finite training loss.*inf"),

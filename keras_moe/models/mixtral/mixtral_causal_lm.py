@@ -5,11 +5,12 @@ import keras_hub
 from keras import ops
 
 from keras_moe.models.mixtral.mixtral_backbone import MixtralBackbone
+from keras_moe.models.restored_task import RestoredTask
 from keras_moe.models.until_stop import until_stop
 
 
 @keras.saving.register_keras_serializable(package="keras_moe")
-class MixtralCausalLM(keras_hub.models.CausalLM):
+class MixtralCausalLM(RestoredTask, keras_hub.models.CausalLM):
     """Predicts the next token, and generates with a key/value cache.
 
     A `keras_hub.models.CausalLM`: `fit()` trains on logits of shape

@@ -4,11 +4,12 @@ import keras
 import keras_hub
 from keras import ops
 
+from keras_moe.models.restored_task import RestoredTask
 from keras_moe.models.switch.switch_backbone import SwitchBackbone
 
 
 @keras.saving.register_keras_serializable(package="keras_moe")
-class SwitchClassifier(keras_hub.models.TextClassifier):
+class SwitchClassifier(RestoredTask, keras_hub.models.TextClassifier):
     """Classify sequences by the mean of their encoded tokens.
 
     Args:

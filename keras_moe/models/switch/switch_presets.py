@@ -1,5 +1,7 @@
 """Published Switch Transformer architectures as constructor arguments."""
 
+from typing import Any
+
 # Architectures of https://arxiv.org/abs/2101.03961, table 9, with the details
 # of the published checkpoints: vocabulary 32128, every second block sparse.
 _BASE = {
@@ -12,7 +14,7 @@ _BASE = {
     "expert_layer_stride": 2,
 }
 
-SWITCH_PRESETS = {
+SWITCH_PRESETS: dict[str, dict[str, Any]] = {
     f"switch_base_{num_experts}": {**_BASE, "num_experts": num_experts}
     for num_experts in (8, 16, 32, 64, 128, 256)
 }

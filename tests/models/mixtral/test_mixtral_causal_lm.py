@@ -143,3 +143,41 @@ def test_keras_file_round_trip(make_model, batch, tmp_path):
     np.testing.assert_array_equal(
         ops.convert_to_numpy(copy(batch)), ops.convert_to_numpy(model(batch))
     )
+
+
+def test_training_goes_on_after_loading(make_model, batch, tmp_path):
+    def fit(model, epochs):
+        return model.fit(
+            batch,
+            batch["token_ids"],
+            batch_size=3,
+            epochs=epochs,
+            shuffle=False,
+            verbose=0,
+        ).history["loss"]
+
+    model = make_model(num_layers=1)
+    model.compile(
+        optimizer=keras.optimizers.Adam(0.02),
+        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        weighted_metrics=[],
+        jit_compile=False,
+    )
+    fit(model, 2)
+    model.save(tmp_path / "model.keras")
+    expected = fit(model, 2)
+    copy = keras.saving.load_model(tmp_path / "model.keras")
+    # Equal only if the optimizer's moments came back.
+    np.testing.assert_allclose(fit(copy, 2), expected, rtol=1e-5)
+
+
+def test_a_model_loaded_uncompiled_generates_and_asks_for_compile(
+    make_model, batch, tmp_path
+):
+    model = make_model(num_layers=1)
+    model.fit(batch, batch["token_ids"], shuffle=False, verbose=0)
+    model.save(tmp_path / "model.keras")
+    copy = keras.saving.load_model(tmp_path / "model.keras", compile=False)
+    copy.generate(prompts(), stop_token_ids=None)
+    with pytest.raises(ValueError, match="compile"):
+        copy.fit(batch, batch["token_ids"], shuffle=False, verbose=0)
