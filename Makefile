@@ -25,7 +25,11 @@ RUN_COMMAND := $(VENV)/bin/keras-moe demo
 # thread, beats one process whose thread pools share the cores.
 PYTEST_WORKERS ?= auto
 PYTEST_ARGS ?=
+# Nearly all the time goes into compiling tiny programs: without XLA's costly
+# passes that takes a third less (measured on one layer, forward and backward).
 PYTEST := OMP_NUM_THREADS=1 TF_NUM_INTRAOP_THREADS=1 TF_NUM_INTEROP_THREADS=1 \
+	XLA_FLAGS="--xla_backend_optimization_level=0 \
+	--xla_llvm_disable_expensive_passes=true" \
 	$(VENV)/bin/python -m pytest --quiet \
 	--numprocesses $(PYTEST_WORKERS) --maxprocesses 4 --dist worksteal
 

@@ -85,6 +85,10 @@ class RoutingStatistics(keras.layers.Layer):
         for name, value in new.items():
             self._sums[name].assign_add(ops.stop_gradient(value))
 
+    def rematerialized_call(self, layer_call, *args, **kwargs):
+        # Computed again in the backward pass, it would count twice.
+        return layer_call
+
     def result(self):
         """Return the averages since the last reset.
 

@@ -5,6 +5,7 @@ from keras import ops
 from keras_moe.losses.token_means import mean_over_tokens
 from keras_moe.losses.token_means import num_real_tokens
 from keras_moe.ops.sorting import count
+from keras_moe.routing.score_functions import normalize
 
 
 def load_balancing_loss(plan):
@@ -36,9 +37,7 @@ def load_balancing_loss(plan):
     num_experts = plan.router_probs.shape[-1]
     top_k = plan.expert_indices.shape[-1]
     load = tokens_per_expert(plan) / num_real_tokens(plan.padding_mask)
-    probs = plan.router_probs / (
-        ops.sum(plan.router_probs, axis=-1, keepdims=True) + 1e-20
-    )
+    probs = normalize(plan.router_probs)
     mean_probs = mean_over_tokens(probs, plan.padding_mask)
     return num_experts * ops.sum(load * mean_probs) / top_k
 

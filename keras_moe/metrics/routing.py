@@ -4,6 +4,7 @@ import numpy as np
 from keras import ops
 
 from keras_moe.losses.token_means import mean_over_tokens
+from keras_moe.routing.score_functions import normalize
 
 
 def router_entropy(plan):
@@ -26,8 +27,7 @@ def router_entropy(plan):
     >>> round(float(router_entropy(plan)), 4)  # log(4)
     1.3863
     """
-    probs = plan.router_probs
-    probs = probs / (ops.sum(probs, axis=-1, keepdims=True) + 1e-20)
+    probs = normalize(plan.router_probs)
     surprise = -ops.log(ops.maximum(probs, 1e-20))
     return mean_over_tokens(
         ops.sum(probs * surprise, axis=-1), plan.padding_mask

@@ -8,6 +8,10 @@ of experts between nearly equal candidates and overflow in the z-loss
 
 from keras import ops
 
+# Keeps a division finite when every score underflows to 0, and in float32 the
+# square of the divisor, by which its gradient divides.
+SMALLEST_SUM = 1e-18
+
 
 def softmax(router_logits):
     """Turn logits into probabilities that sum to 1 over the experts.
@@ -49,6 +53,26 @@ def sigmoid(router_logits):
     0.5
     """
     return ops.sigmoid(router_logits)
+
+
+def normalize(scores):
+    """Divide scores by their sum; all zeros stay zeros.
+
+    Args:
+        scores: float32 tensor of shape (..., X), not negative.
+
+    Returns:
+        float32 tensor of shape (..., X); sums to 1 over the last axis.
+
+    Example:
+
+    >>> import numpy as np
+    >>> shares = normalize(np.array([[3.0, 1.0]], "float32"))
+    >>> np.array(shares).tolist()
+    [[0.75, 0.25]]
+    """
+    total = ops.sum(scores, axis=-1, keepdims=True)
+    return scores / (total + SMALLEST_SUM)
 
 
 SCORE_FUNCTIONS = {"softmax": softmax, "sigmoid": sigmoid}

@@ -6,9 +6,7 @@ from keras_moe.ops.sorting import top_k as stable_top_k
 from keras_moe.routing.routing_plan import RoutingPlan
 from keras_moe.routing.score_functions import SCORE_FUNCTIONS
 from keras_moe.routing.score_functions import get_score_function
-
-# Keeps the division finite when every score underflows to 0 (float32).
-SMALLEST_SUM = 1e-20
+from keras_moe.routing.score_functions import normalize
 
 
 def choose_top_k(
@@ -63,8 +61,7 @@ def choose_top_k(
     expert_indices = stable_top_k(ranking, top_k)  # (..., K)
     combine_weights = ops.take_along_axis(router_probs, expert_indices, axis=-1)
     if normalize_combine_weights:
-        total = ops.sum(combine_weights, axis=-1, keepdims=True)
-        combine_weights = combine_weights / (total + SMALLEST_SUM)
+        combine_weights = normalize(combine_weights)
     if route_scale != 1.0:
         combine_weights = combine_weights * route_scale
     if padding_mask is None:

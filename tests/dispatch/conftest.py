@@ -32,9 +32,7 @@ def make_case():
         logits[..., 2] = -9.0
         mask = np.ones((GROUPS, LENGTH), bool)
         mask[0, 1] = mask[1, 3:] = False
-        plan = choose_top_k(
-            logits.astype("float32"), TOP_K, padding_mask=mask
-        )
+        plan = choose_top_k(logits.astype("float32"), TOP_K, padding_mask=mask)
         assignment = (
             keep_all(plan)
             if capacity is None

@@ -12,5 +12,6 @@ def test_every_expert_gets_every_token(make_case):
     rows, group_sizes = dispatcher.dispatch(ops.convert_to_tensor(case.tokens))
     assert group_sizes is None
     np.testing.assert_array_equal(
-        ops.convert_to_numpy(rows), np.tile(case.tokens.reshape(-1, 3), (4, 1, 1))
+        ops.convert_to_numpy(rows),
+        np.tile(case.tokens.reshape(-1, 3), (4, 1, 1)),
     )

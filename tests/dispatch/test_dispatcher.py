@@ -77,9 +77,7 @@ def test_an_expert_that_overflows_spoils_only_its_own_tokens(
     dispatcher = choose_dispatcher(
         name, case.plan, case.assignment, NUM_EXPERTS
     )
-    rows, group_sizes = dispatcher.dispatch(
-        ops.convert_to_tensor(case.tokens)
-    )
+    rows, group_sizes = dispatcher.dispatch(ops.convert_to_tensor(case.tokens))
     owners = experts_of_rows(rows, group_sizes)[..., None]
     rows = ops.where(owners == 3, np.float32(np.inf), rows)
     actual = ops.convert_to_numpy(dispatcher.combine(rows))

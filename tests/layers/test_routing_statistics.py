@@ -23,9 +23,7 @@ def make_model(policy="float32", jit_compile="auto"):
     mask = keras.Input((7,), dtype="bool")
     model = keras.Model([inputs, mask], layer(inputs, padding_mask=mask))
     # Nothing moves, so that the oracle knows the routing of every step.
-    model.compile(
-        keras.optimizers.SGD(0.0), "mse", jit_compile=jit_compile
-    )
+    model.compile(keras.optimizers.SGD(0.0), "mse", jit_compile=jit_compile)
     return model, layer
 
 

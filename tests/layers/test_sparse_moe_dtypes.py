@@ -84,7 +84,10 @@ def test_half_precision_is_near_float32_with_all_gradients(
     # A few roundings to 8 (bfloat16) or 11 bits.
     tolerance = {"mixed_bfloat16": 2**-5, "mixed_float16": 2**-8}[policy]
     np.testing.assert_allclose(half.losses, full.losses, rtol=1e-5)
-    pairs = {name: (half.gradients[name], full.gradients[name]) for name in full.gradients}
+    pairs = {
+        name: (half.gradients[name], full.gradients[name])
+        for name in full.gradients
+    }
     pairs["outputs"] = half.outputs, full.outputs
     for name, (actual, expected) in pairs.items():
         error = np.max(np.abs(actual - expected))

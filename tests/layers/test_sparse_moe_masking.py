@@ -120,7 +120,9 @@ def test_a_mask_that_hides_every_token_trains_without_nan(
     inputs = draw(2, 5, 6)
     layer.build(inputs.shape)
     fill_weights(layer)
-    step = make_step(layer, form)(inputs, np.zeros_like(MASK), np.ones_like(inputs))
+    step = make_step(layer, form)(
+        inputs, np.zeros_like(MASK), np.ones_like(inputs)
+    )
     assert np.all(step.outputs == 0.0)
     assert step.losses == [0.0, 0.0]
     for name, gradient in step.gradients.items():

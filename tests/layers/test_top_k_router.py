@@ -39,7 +39,13 @@ def test_the_layer_contract():
             "seed": 3,
         },
         input_shape=(2, 3, 5),
-        expected_output_shape=[(2, 3, 2), (2, 3, 2), (2, 3, 4), (2, 3, 4), (2, 3)],
+        expected_output_shape=[
+            (2, 3, 2),
+            (2, 3, 2),
+            (2, 3, 4),
+            (2, 3, 4),
+            (2, 3),
+        ],
         expected_num_trainable_weights=1,
         expected_output_dtype="float32",
     )
@@ -129,7 +135,9 @@ def test_losses_are_added_only_while_training_and_weighted():
 )
 def test_a_weight_of_zero_turns_a_loss_off(weights, count):
     router = TopKRouter(
-        3, load_balancing_loss_weight=weights[0], router_z_loss_weight=weights[1]
+        3,
+        load_balancing_loss_weight=weights[0],
+        router_z_loss_weight=weights[1],
     )
     router(draw(4, 5), training=True)
     assert len(router.losses) == count

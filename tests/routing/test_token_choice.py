@@ -49,9 +49,7 @@ def test_choices_and_weights_agree_with_the_oracle(
         np.testing.assert_allclose(
             ops.convert_to_numpy(actual), wanted, rtol=1e-5, atol=1e-7
         )
-    np.testing.assert_array_equal(
-        ops.convert_to_numpy(plan.padding_mask), mask
-    )
+    np.testing.assert_array_equal(ops.convert_to_numpy(plan.padding_mask), mask)
 
 
 def test_all_fields_have_the_dtypes_and_shapes_of_the_record():

@@ -71,18 +71,18 @@ class SwitchClassifier(RestoredTask, keras_hub.models.TextClassifier):
             self.output_dropout = keras.layers.Dropout(
                 dropout, dtype="float32", name="output_dropout"
             )
-        self.output_dense = keras.layers.Dense(
-            num_classes,
-            activation=activation,
-            dtype="float32",
-            name="output_dense",
-        )
+            self.output_dense = keras.layers.Dense(
+                num_classes,
+                activation=activation,
+                dtype="float32",
+                name="output_dense",
+            )
 
-        # === Functional model ===
-        inputs = backbone.input
-        encoded = backbone(inputs)["encoder_sequence_output"]
-        pooled = _mean_over_tokens(encoded, inputs["padding_mask"])
-        outputs = self.output_dense(self.output_dropout(pooled))
+            # === Functional model ===
+            inputs = backbone.input
+            encoded = backbone(inputs)["encoder_sequence_output"]
+            pooled = _mean_over_tokens(encoded, inputs["padding_mask"])
+            outputs = self.output_dense(self.output_dropout(pooled))
         super().__init__(inputs=inputs, outputs=outputs, **kwargs)
 
         # === Config ===

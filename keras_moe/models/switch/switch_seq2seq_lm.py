@@ -68,21 +68,23 @@ class SwitchSeq2SeqLM(RestoredTask, keras_hub.models.Seq2SeqLM):
         self.backbone = backbone
         self.preprocessor = preprocessor
         self.output_projection = None
-        if not backbone.tie_embedding_weights:
-            self.output_projection = keras.layers.Dense(
-                backbone.vocabulary_size,
-                use_bias=False,
-                kernel_initializer=keras.initializers.VarianceScaling(
-                    1.0, mode="fan_in", distribution="untruncated_normal"
-                ),
-                dtype="float32",
-                name="output_projection",
-            )
+        # Under a RematScope only attention and feed-forward are recomputed.
+        with keras.RematScope(mode=None):
+            if not backbone.tie_embedding_weights:
+                self.output_projection = keras.layers.Dense(
+                    backbone.vocabulary_size,
+                    use_bias=False,
+                    kernel_initializer=keras.initializers.VarianceScaling(
+                        1.0, mode="fan_in", distribution="untruncated_normal"
+                    ),
+                    dtype="float32",
+                    name="output_projection",
+                )
 
-        # === Functional model ===
-        inputs = backbone.input
-        hidden_states = backbone(inputs)["decoder_sequence_output"]
-        outputs = self.project_to_logits(hidden_states)
+            # === Functional model ===
+            inputs = backbone.input
+            hidden_states = backbone(inputs)["decoder_sequence_output"]
+            outputs = self.project_to_logits(hidden_states)
         super().__init__(inputs=inputs, outputs=outputs, **kwargs)
 
     def project_to_logits(self, hidden_states):
