@@ -22,6 +22,7 @@ __all__ = [
     "ops",
     "routing",
     "testing",
+    "visualization",
 ]
 
 # Registered classes must be known before `keras.saving.load_model` runs.

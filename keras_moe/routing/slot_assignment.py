@@ -91,7 +91,7 @@ def assign_slots(plan, num_experts, capacity, priority="position"):
         plan.padding_mask[..., None], plan.expert_indices, num_experts
     )
     if priority == "score":
-        best = ops.max(plan.router_probs, axis=-1)  # (G, S)
+        best = ops.amax(plan.router_probs, axis=-1)  # (G, S)
         ranking = stable_argsort(-best)
         candidates = ops.take_along_axis(candidates, ranking[..., None], axis=1)
     # (G, S, K) -> (G, K, S) -> (G, K * S): first choices first.

@@ -14,27 +14,27 @@ def draw(*shape, seed=0):
     return np.random.default_rng(seed).standard_normal(shape).astype("float32")
 
 
-@pytest.mark.parametrize("gated", [True, False])
-def test_the_layer_contract(gated):
+def test_the_layer_contract():
     run_layer_test(
         FeedForward,
         {
             "intermediate_dim": 4,
             "activation": "gelu",
-            "gated": gated,
+            "gated": False,
             "kernel_initializer": "he_normal",
         },
-        input_shape=(2, 3, 5),
-        expected_output_shape=(2, 3, 5),
-        expected_num_trainable_weights=3 if gated else 2,
+        input_shape=(2, 7, 6),
+        expected_output_shape=(2, 7, 6),
+        expected_num_trainable_weights=2,
     )
 
 
-@pytest.mark.parametrize("gated", [True, False])
-@pytest.mark.parametrize("activation", ["silu", "relu", "gelu"])
+@pytest.mark.parametrize(
+    ("gated", "activation"), [(True, "silu"), (True, "gelu"), (False, "relu")]
+)
 def test_outputs_agree_with_the_oracle_of_one_expert(gated, activation):
     layer = FeedForward(4, activation, gated)
-    inputs = draw(2, 3, 5)
+    inputs = draw(2, 7, 6)
     outputs = ops.convert_to_numpy(layer(inputs))
     gate, up, down = (
         None
@@ -42,7 +42,7 @@ def test_outputs_agree_with_the_oracle_of_one_expert(gated, activation):
         else ops.convert_to_numpy(dense.kernel.value).astype("float64")
         for dense in (layer.gate if gated else None, layer.up, layer.down)
     )
-    for position in np.ndindex(2, 3):
+    for position in np.ndindex(2, 7):
         expected = testing.expert(
             inputs[position].astype("float64"), gate, up, down, activation
         )

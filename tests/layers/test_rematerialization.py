@@ -8,7 +8,7 @@ from keras import ops
 from keras_moe.layers import SharedExpertMoE
 from keras_moe.layers import SparseMoE
 
-HIDDEN, EXPERTS = 6, 4
+HIDDEN, EXPERTS = 6, 5
 
 
 def draw(*shape, seed=0):
@@ -23,7 +23,7 @@ def scope(mode):
 
 def make_layer(mode, layer_class=SparseMoE, **arguments):
     with scope(mode):
-        return layer_class(EXPERTS, 3, **arguments)
+        return layer_class(EXPERTS, 4, **arguments)
 
 
 def trained(mode, policy, layer_class, jit_compile):
@@ -56,8 +56,6 @@ def trained(mode, policy, layer_class, jit_compile):
     ("layer_class", "policy", "jit_compile"),
     [
         (SparseMoE, "float32", keras.config.backend() != "torch"),
-        (SparseMoE, "mixed_bfloat16", "auto"),
-        (SharedExpertMoE, "float32", "auto"),
         (SharedExpertMoE, "mixed_bfloat16", "auto"),
     ],
 )
@@ -74,10 +72,12 @@ def test_training_gives_the_same_numbers(layer_class, policy, jit_compile):
         )
 
 
-@pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16"])
-@pytest.mark.parametrize("dispatcher", ["sorted", "capacity"])
+@pytest.mark.parametrize(
+    ("dispatcher", "policy"),
+    [("capacity", "float32"), ("sorted", "mixed_bfloat16")],
+)
 def test_gradients_are_the_same(
-    policy, dispatcher, make_step, form, fill_weights
+    dispatcher, policy, make_step, form, fill_weights
 ):
     inputs, cotangent = draw(2, 7, HIDDEN), draw(2, 7, HIDDEN, seed=1)
     steps = []

@@ -10,7 +10,7 @@ from keras_moe.layers import RoutingStatistics
 from keras_moe.layers import SparseMoE
 
 JIT = keras.config.backend() != "torch"
-HIDDEN, EXPERTS = 6, 4
+HIDDEN, EXPERTS = 6, 5
 
 
 def draw(*shape, seed=0):
@@ -18,7 +18,7 @@ def draw(*shape, seed=0):
 
 
 def make_model(policy="float32", jit_compile="auto"):
-    layer = SparseMoE(EXPERTS, 3, capacity_factor=0.75, dtype=policy)
+    layer = SparseMoE(EXPERTS, 4, capacity_factor=0.75, dtype=policy)
     inputs = keras.Input((7, HIDDEN))
     mask = keras.Input((7,), dtype="bool")
     model = keras.Model([inputs, mask], layer(inputs, padding_mask=mask))
@@ -80,9 +80,8 @@ def test_fit_accumulates_the_oracles_numbers(policy, jit_compile):
         shuffle=False,
         verbose=0,
     )
-    # Neither of these counts.
+    # This does not count.
     model.evaluate([inputs, mask], targets, verbose=0)
-    model.predict([inputs, mask], verbose=0)
     batches = [
         oracle_of(layer, inputs[rows], mask[rows])
         for rows in (slice(0, 2), slice(2, 4))
@@ -107,18 +106,9 @@ def test_fit_accumulates_the_oracles_numbers(policy, jit_compile):
     )
 
 
-def test_switched_off_nothing_is_counted():
-    model, layer = make_model()
-    inputs, targets = data()
-    model.fit(inputs, targets, verbose=0)
-    result = layer.statistics.result()
-    assert result.pop("steps") == 0
-    assert all(np.all(value == 0) for value in result.values())
-
-
 @pytest.mark.parametrize("enabled", [False, True])
 def test_only_switched_on_there_are_updates_in_the_program(enabled, backend):
-    layer = SparseMoE(EXPERTS, 3)
+    layer = SparseMoE(EXPERTS, 4)
     inputs = draw(2, 7, HIDDEN)
     layer.build(inputs.shape)
     layer.statistics.enabled = enabled
@@ -175,7 +165,7 @@ def test_statistics_are_not_saved_and_loading_survives_them(tmp_path):
 
 
 def test_a_reset_forgets_and_leaves_earlier_results_alone():
-    layer = SparseMoE(EXPERTS, 3)
+    layer = SparseMoE(EXPERTS, 4)
     layer.statistics.enabled = True
     inputs = draw(2, 7, HIDDEN)
     layer(inputs, training=True)
@@ -191,7 +181,7 @@ def test_a_reset_forgets_and_leaves_earlier_results_alone():
 
 
 def test_inference_is_not_counted():
-    layer = SparseMoE(EXPERTS, 3)
+    layer = SparseMoE(EXPERTS, 4)
     layer.statistics.enabled = True
     layer(draw(2, 7, HIDDEN), training=False)
     assert layer.statistics.result()["steps"] == 0

@@ -17,43 +17,36 @@ def numpy(tensor):
     return ops.convert_to_numpy(ops.stop_gradient(tensor))
 
 
-@pytest.mark.parametrize(
-    ("arguments", "num_weights"),
-    [
-        ({}, 6),
-        (
-            {
-                "top_k": 1,
-                "num_shared_experts": 2,
-                "shared_intermediate_dim": 7,
-                "use_shared_expert_gate": True,
-                "activation": "gelu",
-                "gated": False,
-                "capacity_factor": 1.25,
-                "eval_capacity_factor": 2.0,
-                "priority": "score",
-                "dispatcher": "dense",
-            },
-            6,  # router, two of experts, two shared, the gate
-        ),
-    ],
-)
-def test_the_layer_contract(arguments, num_weights):
+def test_the_layer_contract():
     run_layer_test(
         SharedExpertMoE,
-        {"num_experts": 4, "intermediate_dim": 3, **arguments},
-        input_shape=(2, 3, 5),
-        expected_output_shape=(2, 3, 5),
-        expected_num_trainable_weights=num_weights,
+        {
+            "num_experts": 5,
+            "intermediate_dim": 4,
+            "top_k": 1,
+            "num_shared_experts": 2,
+            "shared_intermediate_dim": 7,
+            "use_shared_expert_gate": True,
+            "activation": "gelu",
+            "gated": False,
+            "capacity_factor": 1.25,
+            "eval_capacity_factor": 2.0,
+            "priority": "score",
+            "dispatcher": "dense",
+        },
+        input_shape=(2, 7, 6),
+        expected_output_shape=(2, 7, 6),
+        # Router, two of the experts, two of the shared ones, the gate.
+        expected_num_trainable_weights=6,
     )
 
 
 @pytest.mark.parametrize("gate", [True, False])
 def test_outputs_are_the_sum_of_routed_and_shared_experts(gate):
     layer = SharedExpertMoE(
-        4, 3, num_shared_experts=2, use_shared_expert_gate=gate
+        5, 4, num_shared_experts=2, use_shared_expert_gate=gate
     )
-    inputs = draw(2, 3, 5)
+    inputs = draw(2, 7, 6)
     outputs = numpy(layer(inputs))
     routed = numpy(layer.routed_experts(inputs))
     shared = numpy(layer.shared_experts(inputs))
@@ -64,20 +57,20 @@ def test_outputs_are_the_sum_of_routed_and_shared_experts(gate):
 
 
 def test_shared_experts_lie_side_by_side_in_one_block():
-    layer = SharedExpertMoE(4, 3, num_shared_experts=2)
-    layer.build((None, None, 5))
-    assert tuple(layer.shared_experts.up.kernel.shape) == (5, 6)
+    layer = SharedExpertMoE(5, 4, num_shared_experts=2)
+    layer.build((None, None, 6))
+    assert tuple(layer.shared_experts.up.kernel.shape) == (6, 8)
     wide = SharedExpertMoE(
-        4, 3, num_shared_experts=2, shared_intermediate_dim=10
+        5, 4, num_shared_experts=2, shared_intermediate_dim=10
     )
-    wide.build((None, None, 5))
-    assert tuple(wide.shared_experts.up.kernel.shape) == (5, 20)
+    wide.build((None, None, 6))
+    assert tuple(wide.shared_experts.up.kernel.shape) == (6, 20)
 
 
 def test_padding_reaches_the_routed_experts():
-    layer = SharedExpertMoE(4, 3)
-    inputs = draw(2, 3, 5)
-    mask = np.array([[True, False, True], [True, True, False]])
+    layer = SharedExpertMoE(5, 4)
+    inputs = draw(2, 7, 6)
+    mask = draw(2, 7, seed=1) > -0.5
     outputs = numpy(layer(inputs, padding_mask=mask))
     shared = numpy(layer.shared_experts(inputs))
     np.testing.assert_allclose(outputs[~mask], shared[~mask], rtol=1e-6)
@@ -86,9 +79,9 @@ def test_padding_reaches_the_routed_experts():
 
 def test_every_argument_survives_the_config():
     layer = SharedExpertMoE(
+        5,
         4,
-        3,
-        router=TopKRouter(4, 3, score_function="sigmoid"),
+        router=TopKRouter(5, 3, score_function="sigmoid"),
         num_shared_experts=2,
         kernel_initializer="he_normal",
         kernel_regularizer="l2",
@@ -105,20 +98,20 @@ def test_every_argument_survives_the_config():
 
 
 def test_losses_of_the_router_are_the_layers_losses():
-    layer = SharedExpertMoE(4, 3)
-    layer(draw(2, 3, 5), training=True)
+    layer = SharedExpertMoE(5, 4)
+    layer(draw(2, 7, 6), training=True)
     assert len(layer.losses) == 2
-    layer(draw(2, 3, 5), training=False)
+    layer(draw(2, 7, 6), training=False)
     assert layer.losses == []
 
 
 @pytest.mark.parametrize("name", ["num_shared_experts", "num_experts"])
 def test_sizes_must_be_positive(name):
-    sizes = {"num_experts": 4, "intermediate_dim": 3, name: 0}
+    sizes = {"num_experts": 5, "intermediate_dim": 4, name: 0}
     with pytest.raises(ValueError, match=f"`{name}` to be a positive integer"):
         SharedExpertMoE(**sizes)
 
 
 def test_a_shared_width_of_zero_is_refused():
     with pytest.raises(ValueError, match="`shared_intermediate_dim`"):
-        SharedExpertMoE(4, 3, shared_intermediate_dim=0)
+        SharedExpertMoE(5, 4, shared_intermediate_dim=0)

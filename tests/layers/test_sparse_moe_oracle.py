@@ -214,7 +214,6 @@ SIZES = {
         ("one token", "capacity"),
         ("one expert", "capacity"),
         ("odd sizes", "capacity"),
-        ("every expert", "dense"),
         ("odd sizes", "dense"),
     ],
 )
@@ -246,7 +245,6 @@ def test_every_size_agrees_with_the_oracle(
         (1, "softmax", True, 1.0),
         (2, "softmax", False, 2.5),
         (3, "sigmoid", None, 2.5),
-        (3, "sigmoid", False, 1.0),
     ],
 )
 def test_every_router_agrees_with_the_oracle(

@@ -11,7 +11,7 @@ from keras_moe.layers import TopKRouter
 
 # XLA; on TensorFlow it takes seconds to compile, hence where it matters only.
 JIT = keras.config.backend() != "torch"
-HIDDEN, EXPERTS = 6, 4
+HIDDEN, EXPERTS = 6, 5
 
 
 def draw(*shape, seed=0):
@@ -46,7 +46,7 @@ def test_fit_reports_the_task_loss_plus_the_weighted_router_losses():
     )
     layer = SparseMoE(
         EXPERTS,
-        3,
+        4,
         router=router,
         capacity_factor=0.5,
         eval_capacity_factor=2.0,
@@ -79,8 +79,8 @@ def test_fit_reports_the_task_loss_plus_the_weighted_router_losses():
 def test_fit_takes_a_smaller_last_batch_and_other_lengths_and_learns():
     layer = SparseMoE(EXPERTS, 8, capacity_factor=1.25)
     model = make_model(layer, learning_rate=0.5)
-    for length in (5, 3):
-        inputs = draw(5, length, HIDDEN)
+    for num_rows, length in ((5, 5), (2, 3)):
+        inputs = draw(num_rows, length, HIDDEN)
         targets = np.tanh(inputs[..., ::-1])
         history = model.fit(
             inputs, targets, batch_size=2, epochs=15, verbose=0
@@ -90,7 +90,7 @@ def test_fit_takes_a_smaller_last_batch_and_other_lengths_and_learns():
 
 @pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
 def test_fit_in_half_precision_moves_every_weight(policy):
-    layer = SparseMoE(EXPERTS, 3, capacity_factor=1.0, dtype=policy)
+    layer = SparseMoE(EXPERTS, 4, capacity_factor=1.0, dtype=policy)
     inputs, targets = draw(4, 7, HIDDEN), draw(4, 7, HIDDEN, seed=1)
     model = make_model(layer, learning_rate=0.1, auto_scale_loss=True)
 
@@ -126,7 +126,7 @@ def test_shapes_unknown_while_tensorflow_traces(dispatcher, jit_compile):
 
     layer = SparseMoE(
         EXPERTS,
-        3,
+        4,
         dispatcher=dispatcher,
         eval_capacity_factor=0.5,
         priority="score",
@@ -160,7 +160,7 @@ def test_shapes_unknown_while_tensorflow_traces(dispatcher, jit_compile):
 def test_torch_compiles_the_layer_as_one_graph():
     import torch
 
-    layer = SparseMoE(EXPERTS, 3, eval_capacity_factor=0.5, priority="score")
+    layer = SparseMoE(EXPERTS, 4, eval_capacity_factor=0.5, priority="score")
     inputs = torch.from_numpy(draw(2, 7, HIDDEN))
     with torch.no_grad():
         expected = layer(inputs, training=False)
