@@ -36,7 +36,7 @@ PYTEST := OMP_NUM_THREADS=1 TF_NUM_INTRAOP_THREADS=1 TF_NUM_INTEROP_THREADS=1 \
 CODE := $(wildcard keras_moe tests examples benchmarks)
 
 # TensorFlow announces its CPU features at every start.
-export TF_CPP_MIN_LOG_LEVEL ?= 2
+export TF_CPP_MIN_LOG_LEVEL ?= 3
 
 # ---- set-up -----------------------------------------------------------------
 

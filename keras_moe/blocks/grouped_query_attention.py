@@ -114,15 +114,21 @@ class GroupedQueryAttention(keras.layers.Layer):
             key = ops.slice_update(cache[0], (0, start, 0, 0), key)
             value = ops.slice_update(cache[1], (0, start, 0, 0), value)
             key_positions = ops.arange(ops.shape(key)[1], dtype="int32")
+        new_cache = (key, value)
         mask = causal_mask(
             positions, key_positions, padding_mask, self.sliding_window
         )
         # The mask needs the query's batch size: torch does not broadcast it.
         shape = (ops.shape(inputs)[0], 1, *ops.shape(mask)[1:])
         mask = ops.broadcast_to(mask[:, None], shape)
-        outputs = ops.dot_product_attention(query, key, value, mask=mask)
+        outputs = ops.dot_product_attention(
+            query,
+            self._repeat_single_head(key),
+            self._repeat_single_head(value),
+            mask=mask,
+        )
         outputs = self.output_dense(outputs)
-        return outputs if cache is None else (outputs, (key, value))
+        return outputs if cache is None else (outputs, new_cache)
 
     def empty_cache(self, batch_size, max_length):
         """Make the cache for sequences of up to `max_length` tokens.
@@ -144,6 +150,13 @@ class GroupedQueryAttention(keras.layers.Layer):
             ops.zeros(shape, dtype=self.compute_dtype),
             ops.zeros(shape, dtype=self.compute_dtype),
         )
+
+    def _repeat_single_head(self, heads):
+        # Keras repeats shared heads by itself, but a single one only on JAX
+        # and PyTorch.
+        if self.num_key_value_heads > 1:
+            return heads
+        return ops.repeat(heads, self.num_query_heads, axis=2)
 
     def _default_head_dim(self, hidden_dim):
         if hidden_dim % self.num_query_heads:

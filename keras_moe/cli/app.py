@@ -30,7 +30,7 @@ for command in (train, generate, export, inspect, demo):
 
 def run():
     """Run the command line; expected errors end in one sentence."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
     try:
         app()
