@@ -151,6 +151,22 @@ class GroupedQueryAttention(keras.layers.Layer):
             ops.zeros(shape, dtype=self.compute_dtype),
         )
 
+    def rematerialized_call(self, layer_call, *args, **kwargs):
+        keras_call = super().rematerialized_call(layer_call, *args, **kwargs)
+        if keras_call is layer_call:
+            return layer_call
+
+        # TensorFlow recomputes functions of positional tensors alone.
+        def call(inputs, padding_mask=None, cache=None, **cache_arguments):
+            if cache is not None:
+                return layer_call(inputs, cache=cache, **cache_arguments)
+            tensors = (
+                [inputs] if padding_mask is None else [inputs, padding_mask]
+            )
+            return keras.remat(layer_call)(*tensors)
+
+        return call
+
     def _repeat_single_head(self, heads):
         # Keras repeats shared heads by itself, but a single one only on JAX
         # and PyTorch.
