@@ -68,7 +68,9 @@ class ExpertBank(keras.layers.Layer):
 
     def call(self, rows, group_sizes=None):
         kernels = [
-            ops.convert_to_tensor(kernel, dtype=self.compute_dtype)
+            # A variable would be differentiated twice by TensorFlow's
+            # recomputation: as an argument and as a variable.
+            ops.reshape(ops.cast(kernel, self.compute_dtype), kernel.shape)
             for kernel in self.kernels()
         ]
         if group_sizes is None:
