@@ -28,7 +28,7 @@ PYTEST_ARGS ?=
 # Nearly all the time goes into compiling tiny programs: without XLA's costly
 # passes that takes a third less (measured on one layer, forward and backward).
 PYTEST := OMP_NUM_THREADS=1 TF_NUM_INTRAOP_THREADS=1 TF_NUM_INTEROP_THREADS=1 \
-	XLA_FLAGS="--xla_backend_optimization_level=0 \
+	XLA_FLAGS="$$XLA_FLAGS --xla_backend_optimization_level=0 \
 	--xla_llvm_disable_expensive_passes=true" \
 	$(VENV)/bin/python -m pytest --quiet \
 	--numprocesses $(PYTEST_WORKERS) --maxprocesses 4 --dist worksteal
