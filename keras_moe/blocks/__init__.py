@@ -8,6 +8,7 @@ from keras_moe.blocks.rotary_embedding import rotate
 from keras_moe.blocks.t5_attention import T5Attention
 from keras_moe.blocks.t5_decoder_block import T5DecoderBlock
 from keras_moe.blocks.t5_encoder_block import T5EncoderBlock
+from keras_moe.blocks.t5_feed_forward_block import T5FeedForwardBlock
 
 __all__ = [
     "DecoderBlock",
@@ -16,6 +17,7 @@ __all__ = [
     "T5Attention",
     "T5DecoderBlock",
     "T5EncoderBlock",
+    "T5FeedForwardBlock",
     "causal_mask",
     "rotate",
 ]

@@ -133,7 +133,7 @@ class T5Attention(keras.layers.Layer):
             position_bias = ops.zeros((1, 1, 1, 1), dtype=queries.dtype)
         if attention_mask is None:
             attention_mask = ops.ones((1, 1, 1), dtype=queries.dtype)
-        # TensorFlow cannot rematerialise a function of bools.
+        # TensorFlow cannot rematerialize a function of bools.
         attention_mask = ops.cast(attention_mask, queries.dtype)
         batch_size, key_length = ops.shape(keys)[:2]
         kept = self.attention_dropout(
@@ -163,7 +163,7 @@ class T5Attention(keras.layers.Layer):
 
     def rematerialized_call(self, layer_call, *args, **kwargs):
         # `training` and dropout seeds cannot cross a checkpoint, so `attend`
-        # rematerialises the large part, the scores, and nothing else.
+        # rematerializes the large part, the scores, and nothing else.
         return layer_call
 
     def compute_output_shape(self, inputs_shape):

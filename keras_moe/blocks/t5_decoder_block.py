@@ -214,7 +214,7 @@ class T5DecoderBlock(keras.layers.Layer):
 
     def rematerialized_call(self, layer_call, *args, **kwargs):
         # The feed-forward layer may be sparse: its routing losses and
-        # counters must not run twice. Sublayers rematerialise themselves.
+        # counters must not run twice. Sublayers rematerialize themselves.
         return layer_call
 
     def compute_output_shape(self, inputs_shape):

@@ -77,7 +77,7 @@ class T5FeedForwardBlock(keras.layers.Layer):
 
     def rematerialized_call(self, layer_call, *args, **kwargs):
         # Routing losses and counters must not run twice; the feed-forward
-        # layer rematerialises its own large part.
+        # layer rematerializes its own large part.
         return layer_call
 
     def compute_output_shape(self, inputs_shape):

@@ -92,7 +92,7 @@ class SwitchClassifier(RestoredTask, keras_hub.models.TextClassifier):
 
     def rematerialized_call(self, layer_call, *args, **kwargs):
         # Routing losses and counters must not run twice; the blocks
-        # rematerialise their own large parts.
+        # rematerialize their own large parts.
         return layer_call
 
     def get_config(self):

@@ -261,5 +261,5 @@ class SwitchSeq2SeqLM(RestoredTask, keras_hub.models.Seq2SeqLM):
 
     def rematerialized_call(self, layer_call, *args, **kwargs):
         # Routing losses and counters must not run twice; the blocks
-        # rematerialise their own large parts.
+        # rematerialize their own large parts.
         return layer_call

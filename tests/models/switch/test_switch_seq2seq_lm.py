@@ -22,17 +22,19 @@ def test_tied_logits_match_the_oracle(
     np.testing.assert_allclose(logits, expected, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("remat_mode", [None, "full"])
 def test_every_gradient_matches_the_oracle(
-    create_backbone, sequences, switch_oracle
+    create_backbone, sequences, switch_oracle, remat_mode
 ):
     # Training capacity with drops; without the losses of the routers, whose
     # own tests cover them. A step of SGD with rate 1 subtracts the gradient.
-    backbone = create_backbone(
-        capacity_factor=1.0,
-        load_balancing_loss_weight=0.0,
-        router_z_loss_weight=0.0,
-    )
-    model = SwitchSeq2SeqLM(backbone)
+    with keras.RematScope(mode=remat_mode):
+        backbone = create_backbone(
+            capacity_factor=1.0,
+            load_balancing_loss_weight=0.0,
+            router_z_loss_weight=0.0,
+        )
+        model = SwitchSeq2SeqLM(backbone)
     rng = np.random.default_rng(5)
     cotangent = rng.normal(size=(3, 5, 13)).astype("float32")
     model.compile(
