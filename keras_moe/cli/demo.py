@@ -14,7 +14,7 @@ def demo(
     run_dir: Annotated[
         Path, typer.Option(help="Folder for everything that is written.")
     ] = Path("runs/demo"),
-    steps: Annotated[int, typer.Option(min=1, help="Training steps.")] = 600,
+    steps: Annotated[int, typer.Option(min=1, help="Training steps.")] = 900,
 ):
     """Train on real text, generate, export, verify: some minutes."""
     from rich.console import Console

@@ -21,7 +21,7 @@ def train(
             help="Text file or folder; the Python standard library if absent."
         ),
     ] = None,
-    steps: Annotated[int, typer.Option(min=1, help="Training steps.")] = 600,
+    steps: Annotated[int, typer.Option(min=1, help="Training steps.")] = 900,
     batch_size: Annotated[int, typer.Option(min=1)] = 16,
     sequence_length: Annotated[
         int, typer.Option(min=2, help="Bytes per window.")
