@@ -1,158 +1,218 @@
-"""Time a SparseMoE against a dense MLP and against every expert at once.
+"""One layer, forward and backward: sparse, dense, every expert, a peer's.
 
-    KERAS_BACKEND=jax python benchmarks/layer.py --out layer_jax.json
-
-Each figure is a ratio taken in one run: the three contestants take turns, and
-the median of the per-round ratios is reported. All have the same gated
-feed-forward arithmetic per expert; the dense MLP is as wide as the K experts
-that a token meets, so it does the same active FLOPs.
+The dense MLP is as wide as the K experts that a token meets: it does the
+same active FLOPs, gated like they are, and is what a user would have had
+instead.
 """
-
-import argparse
-import json
-import platform
-import statistics
-import time
 
 import keras
 import numpy as np
 from keras import ops
 
+from contestants.contestant import Contestant
 from keras_moe.layers import FeedForward
 from keras_moe.layers import SparseMoE
-
-# (experts, top_k, hidden_dim, intermediate_dim)
-SIZES = {
-    "small": (8, 2, 64, 64),
-    "E=8 K=2 512x1024": (8, 2, 512, 1024),
-    "E=64 K=8 512x512": (64, 8, 512, 512),
-    "E=128 K=8 512x256": (128, 8, 512, 256),
-}
+from keras_moe.routing import choose_top_k
 
 
-def gradient_step(layer):
-    """Return a compiled forward and backward pass of one layer."""
-    backend = keras.config.backend()
-    if backend == "jax":
-        import jax
+def sparse_moe(
+    num_experts,
+    top_k,
+    hidden_dim,
+    intermediate_dim,
+    num_tokens,
+    dtype="float32",
+    load=None,
+    implementation="auto",
+):
+    router = None
+    if load is not None:
+        router = FixedRouter(load, num_experts, top_k)
+    layer = SparseMoE(
+        num_experts,
+        intermediate_dim,
+        top_k,
+        router=router,
+        implementation=implementation,
+        dtype=dtype,
+    )
+    return _training_step(layer, hidden_dim, num_tokens, dtype)
 
-        @jax.jit
-        def step(trainable, non_trainable, inputs):
-            def loss(trainable, inputs):
-                outputs, _ = layer.stateless_call(
-                    trainable, non_trainable, inputs
-                )
-                return ops.mean(outputs**2)
 
-            return jax.grad(loss, argnums=(0, 1))(trainable, inputs)
+def every_expert(
+    num_experts,
+    top_k,
+    hidden_dim,
+    intermediate_dim,
+    num_tokens,
+    dtype="float32",
+):
+    layer = SparseMoE(
+        num_experts, intermediate_dim, top_k, dispatcher="dense", dtype=dtype
+    )
+    return _training_step(layer, hidden_dim, num_tokens, dtype)
 
-        trainable = [v.value for v in layer.trainable_variables]
-        non_trainable = [v.value for v in layer.non_trainable_variables]
-        return lambda inputs: jax.block_until_ready(
-            step(trainable, non_trainable, inputs)
-        )
-    if backend == "tensorflow":
-        import tensorflow as tf
 
-        variables = [v.value for v in layer.trainable_variables]
+def dense_mlp(
+    num_experts,
+    top_k,
+    hidden_dim,
+    intermediate_dim,
+    num_tokens,
+    dtype="float32",
+):
+    layer = FeedForward(top_k * intermediate_dim, dtype=dtype)
+    return _training_step(layer, hidden_dim, num_tokens, dtype)
 
-        @tf.function
-        def step(inputs):
-            with tf.GradientTape() as tape:
-                tape.watch(inputs)
-                loss = tf.reduce_mean(layer(inputs) ** 2)
-            return tape.gradient(loss, [inputs, *variables])
 
-        return lambda inputs: step(inputs)[-1].numpy()
+def ragged_dot(**arguments):
+    return sparse_moe(**arguments, implementation="ragged_dot")
+
+
+def transformers_block(
+    num_experts,
+    top_k,
+    hidden_dim,
+    intermediate_dim,
+    num_tokens,
+    dtype="float32",
+    experts_implementation="grouped_mm",
+):
+    import torch
+    from transformers import Qwen3MoeConfig
+    from transformers.models.qwen3_moe.modeling_qwen3_moe import (
+        Qwen3MoeSparseMoeBlock,
+    )
+
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    torch_dtype = getattr(torch, dtype)
+    config = Qwen3MoeConfig(
+        hidden_size=hidden_dim,
+        moe_intermediate_size=intermediate_dim,
+        num_experts=num_experts,
+        num_experts_per_tok=top_k,
+        norm_topk_prob=True,
+    )
+    config._experts_implementation = experts_implementation
+    with torch.device(device):
+        block = Qwen3MoeSparseMoeBlock(config).to(torch_dtype)
+        for parameter in block.parameters():
+            torch.nn.init.normal_(parameter, std=hidden_dim**-0.5)
+    parameters = list(block.parameters())
+    inputs = torch.randn(1, num_tokens, hidden_dim, dtype=torch_dtype)
+    inputs = inputs.to(device)
+
+    def step():
+        given = inputs.detach().requires_grad_()
+        loss = (block(given).float() ** 2).mean()
+        gradients = torch.autograd.grad(loss, [given, *parameters])
+        if device == "cuda":
+            torch.cuda.synchronize()
+        return gradients
+
+    size = sum(p.nbytes for p in parameters) + inputs.nbytes
+    return Contestant(step, size)
+
+
+class FixedRouter(keras.layers.Layer):
+    """Routes by position, not by content: `load` says how evenly.
+
+    Args:
+        load: `"balanced"`, `"zipf"` (expert e is chosen with a probability
+            that falls as 1 / (e + 1)) or `"all_to_one"` (the same K experts
+            for every token).
+        num_experts: int E.
+        top_k: int K.
+    """
+
+    def __init__(self, load, num_experts, top_k, **kwargs):
+        super().__init__(**kwargs)
+        self.load, self.num_experts, self.top_k = load, num_experts, top_k
+
+    def call(self, inputs, padding_mask=None, training=None):
+        logits = self._logits(inputs.shape[0] * inputs.shape[1])
+        logits = ops.reshape(logits, (*inputs.shape[:-1], self.num_experts))
+        return choose_top_k(ops.convert_to_tensor(logits), self.top_k)
+
+    def _logits(self, num_tokens):
+        rng = np.random.default_rng(0)
+        experts = np.arange(self.num_experts)
+        if self.load == "balanced":
+            first = self.top_k * np.arange(num_tokens)[:, None]
+            distance = (experts - first) % self.num_experts
+        elif self.load == "zipf":
+            # The Gumbel trick: the K largest are K draws without return.
+            noise = rng.gumbel(size=(num_tokens, self.num_experts))
+            distance = np.log(experts + 1.0) - noise
+        else:
+            distance = np.tile(experts, (num_tokens, 1))
+        return -distance.astype("float32")
+
+
+def _training_step(layer, hidden_dim, num_tokens, dtype):
+    """Build a layer and compile the gradients of weights and inputs."""
+    layer.build((1, num_tokens, hidden_dim))
+    rng = np.random.default_rng(0)
+    inputs = rng.normal(size=(1, num_tokens, hidden_dim))
+    inputs = ops.cast(inputs.astype("float32"), dtype)
+    step = _STEPS[keras.config.backend()](layer, inputs)
+    variables = layer.trainable_variables
+    size = ops.size(inputs) + sum(int(np.prod(v.shape)) for v in variables)
+    return Contestant(step, int(size) * (4 if dtype == "float32" else 2))
+
+
+def _jax_step(layer, inputs):
+    import jax
+
+    @jax.jit
+    def gradients(trainable, non_trainable, inputs):
+        def loss(trainable, inputs):
+            outputs, _ = layer.stateless_call(trainable, non_trainable, inputs)
+            return ops.mean(ops.cast(outputs, "float32") ** 2)
+
+        return jax.grad(loss, argnums=(0, 1))(trainable, inputs)
+
+    trainable = [v.value for v in layer.trainable_variables]
+    non_trainable = [v.value for v in layer.non_trainable_variables]
+    return lambda: jax.block_until_ready(
+        gradients(trainable, non_trainable, inputs)
+    )
+
+
+def _torch_step(layer, inputs):
     import torch
 
     parameters = [v.value for v in layer.trainable_variables]
 
-    def step(inputs):
-        inputs = inputs.detach().requires_grad_()
-        loss = (layer(inputs) ** 2).mean()
-        torch.autograd.grad(loss, [inputs, *parameters])
+    def step():
+        given = inputs.detach().requires_grad_()
+        loss = (layer(given).float() ** 2).mean()
+        gradients = torch.autograd.grad(loss, [given, *parameters])
+        if inputs.is_cuda:
+            torch.cuda.synchronize()
+        return gradients
 
     return step
 
 
-def contestants(num_experts, top_k, hidden_dim, intermediate_dim):
-    def sparse(dispatcher):
-        return SparseMoE(
-            num_experts, intermediate_dim, top_k, dispatcher=dispatcher
-        )
+def _tensorflow_step(layer, inputs):
+    import tensorflow as tf
 
-    layers = {
-        "sparse": sparse("sorted"),
-        "dense MLP of equal active FLOPs": FeedForward(
-            top_k * intermediate_dim
-        ),
-        "every expert on every token": sparse("dense"),
-    }
-    for layer in layers.values():
-        layer.build((1, None, hidden_dim))
-    return {name: gradient_step(layer) for name, layer in layers.items()}
+    variables = [v.value for v in layer.trainable_variables]
+
+    @tf.function
+    def gradients():
+        with tf.GradientTape() as tape:
+            tape.watch(inputs)
+            outputs = tf.cast(layer(inputs), "float32")
+            loss = tf.reduce_mean(outputs**2)
+        return tape.gradient(loss, [inputs, *variables])
+
+    return lambda: [each.numpy() for each in gradients()[:1]]
 
 
-def measure(size, num_tokens, rounds):
-    """Time all contestants in turn; return seconds per round."""
-    rng = np.random.default_rng(0)
-    inputs = ops.convert_to_tensor(
-        rng.normal(size=(1, num_tokens, size[2])).astype("float32")
-    )
-    steps = contestants(*size)
-    seconds = {name: [] for name in steps}
-    for round_number in range(rounds + 1):
-        # Turn the order around each round: the machine's speed drifts.
-        names = list(steps)[:: 1 if round_number % 2 else -1]
-        for name in names:
-            start = time.perf_counter()
-            steps[name](inputs)
-            if round_number:  # The first round compiles.
-                seconds[name].append(time.perf_counter() - start)
-    return seconds
-
-
-def ratio(numerator, denominator):
-    pairs = zip(numerator, denominator, strict=True)
-    return statistics.median(a / b for a, b in pairs)
-
-
-def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--size", action="append", choices=SIZES)
-    parser.add_argument("--tokens", type=int, default=2048)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--out", help="JSON file for the results")
-    arguments = parser.parse_args()
-    results = []
-    print("| size | / dense MLP | / every expert |\n|---|---|---|")
-    for name in arguments.size or list(SIZES)[1:]:
-        seconds = measure(SIZES[name], arguments.tokens, arguments.rounds)
-        sparse, dense, every = seconds.values()
-        row = {
-            "size": name,
-            "over_dense": ratio(sparse, dense),
-            "over_every_expert": ratio(sparse, every),
-            "seconds": seconds,
-        }
-        results.append(row)
-        print(
-            f"| {name} | {row['over_dense']:.2f} "
-            f"| {row['over_every_expert']:.2f} |",
-            flush=True,
-        )
-    if arguments.out:
-        report = {
-            "backend": keras.config.backend(),
-            "keras": keras.__version__,
-            "machine": platform.machine(),
-            "tokens": arguments.tokens,
-            "results": results,
-        }
-        with open(arguments.out, "w") as file:
-            json.dump(report, file, indent=1)
-
-
-if __name__ == "__main__":
-    main()
+_STEPS = {
+    "jax": _jax_step,
+    "torch": _torch_step,
+    "tensorflow": _tensorflow_step,
+}

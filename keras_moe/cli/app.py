@@ -11,6 +11,7 @@ import sys
 import typer
 from rich.console import Console
 
+from keras_moe.cli.bench import bench
 from keras_moe.cli.demo import demo
 from keras_moe.cli.export import export
 from keras_moe.cli.generate import generate
@@ -24,7 +25,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-for command in (train, generate, export, inspect, demo):
+for command in (train, generate, export, inspect, bench, demo):
     app.command()(command)
 
 

@@ -25,6 +25,8 @@ class ExpertBank(keras.layers.Layer):
         kernel_initializer: drawn per expert, with the fans of one expert.
         kernel_regularizer: optional, applied to the stacked kernels.
         kernel_constraint: optional, applied to the stacked kernels.
+        implementation: of the grouped product, as for
+            `keras_moe.ops.grouped_matmul`.
     """
 
     def __init__(
@@ -35,6 +37,7 @@ class ExpertBank(keras.layers.Layer):
         kernel_initializer="glorot_uniform",
         kernel_regularizer=None,
         kernel_constraint=None,
+        implementation="auto",
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -47,6 +50,7 @@ class ExpertBank(keras.layers.Layer):
         self.kernel_initializer = keras.initializers.get(kernel_initializer)
         self.kernel_regularizer = keras.regularizers.get(kernel_regularizer)
         self.kernel_constraint = keras.constraints.get(kernel_constraint)
+        self.implementation = implementation
 
     def kernels(self):
         """Return the stacked kernels as a tuple of variables."""
@@ -82,7 +86,9 @@ class ExpertBank(keras.layers.Layer):
 
     def _on_groups(self, rows, group_sizes, *kernels):
         def multiply(rows, kernel):
-            return grouped_matmul(rows, kernel, group_sizes)
+            return grouped_matmul(
+                rows, kernel, group_sizes, self.implementation
+            )
 
         return self.feed_forward(rows, multiply, *kernels)
 
@@ -136,4 +142,5 @@ class ExpertBank(keras.layers.Layer):
             "kernel_constraint": keras.constraints.serialize(
                 self.kernel_constraint
             ),
+            "implementation": self.implementation,
         }

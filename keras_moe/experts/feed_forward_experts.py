@@ -19,6 +19,8 @@ class FeedForwardExperts(ExpertBank):
         kernel_initializer: drawn per expert, with the fans of one expert.
         kernel_regularizer: optional, applied to the stacked kernels.
         kernel_constraint: optional, applied to the stacked kernels.
+        implementation: of the grouped product, as for
+            `keras_moe.ops.grouped_matmul`.
 
     Call arguments:
         rows: float tensor of shape (R, H), sorted by expert, or (E, N, H).

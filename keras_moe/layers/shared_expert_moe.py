@@ -31,8 +31,8 @@ class SharedExpertMoE(keras.layers.Layer):
         gated: bool, for all experts.
         kernel_initializer: for all experts.
         **kwargs: `router`, `capacity_factor`, `eval_capacity_factor`,
-            `priority`, `dispatcher`, `kernel_regularizer` as for
-            `SparseMoE`; `name`, `dtype`, `trainable` as for any layer.
+            `priority`, `dispatcher`, `implementation`, `kernel_regularizer`
+            as for `SparseMoE`; `name`, `dtype`, `trainable` as for any layer.
 
     Call arguments:
         inputs: float tensor of shape (..., H).
@@ -68,6 +68,7 @@ class SharedExpertMoE(keras.layers.Layer):
         eval_capacity_factor=None,
         priority="position",
         dispatcher="auto",
+        implementation="auto",
         kernel_regularizer=None,
         **kwargs,
     ):
@@ -95,6 +96,7 @@ class SharedExpertMoE(keras.layers.Layer):
             gated=gated,
             priority=priority,
             dispatcher=dispatcher,
+            implementation=implementation,
             kernel_initializer=kernel_initializer,
             kernel_regularizer=kernel_regularizer,
             dtype=self.dtype_policy,

@@ -53,6 +53,8 @@ class SparseMoE(keras.layers.Layer):
         priority: `"position"` or `"score"`: which tokens of a full expert
             keep their place.
         dispatcher: `"auto"`, `"sorted"`, `"capacity"` or `"dense"`.
+        implementation: of the grouped product, as for
+            `keras_moe.ops.grouped_matmul`.
         kernel_initializer: drawn per expert, with the fans of one expert.
         kernel_regularizer: optional regularizer of the experts' kernels.
 
@@ -101,6 +103,7 @@ class SparseMoE(keras.layers.Layer):
         gated=True,
         priority="position",
         dispatcher="auto",
+        implementation="auto",
         kernel_initializer="glorot_uniform",
         kernel_regularizer=None,
         **kwargs,
@@ -127,6 +130,7 @@ class SparseMoE(keras.layers.Layer):
             activation,
             kernel_initializer,
             kernel_regularizer,
+            implementation=implementation,
             dtype=self.dtype_policy,
             name="experts",
         )
@@ -223,6 +227,7 @@ class SparseMoE(keras.layers.Layer):
             "gated": self.gated,
             "priority": self.priority,
             "dispatcher": self.dispatcher,
+            "implementation": experts["implementation"],
             "kernel_initializer": experts["kernel_initializer"],
             "kernel_regularizer": experts["kernel_regularizer"],
         }

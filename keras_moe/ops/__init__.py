@@ -2,6 +2,7 @@
 
 from keras_moe.ops.gradients import custom_vjp
 from keras_moe.ops.grouped_matmul import grouped_matmul
+from keras_moe.ops.implementations import choose_implementation
 from keras_moe.ops.permute import combine_rows
 from keras_moe.ops.permute import gather_rows
 from keras_moe.ops.sorting import count
@@ -10,6 +11,7 @@ from keras_moe.ops.sorting import stable_argsort
 from keras_moe.ops.sorting import top_k
 
 __all__ = [
+    "choose_implementation",
     "combine_rows",
     "count",
     "custom_vjp",

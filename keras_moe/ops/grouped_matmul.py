@@ -5,11 +5,12 @@ from keras import ops
 
 from keras_moe.ops.backend import load
 from keras_moe.ops.gradients import custom_vjp
+from keras_moe.ops.implementations import check_implementation
 
 _kernels = load("grouped_kernels")
 
 
-def grouped_matmul(inputs, kernels, group_sizes):
+def grouped_matmul(inputs, kernels, group_sizes, implementation="auto"):
     """Multiply each group of rows by its own kernel.
 
     The rows are sorted by group: the first `group_sizes[0]` belong to
@@ -23,13 +24,19 @@ def grouped_matmul(inputs, kernels, group_sizes):
         kernels: float tensor of shape (E, D, F).
         group_sizes: int32 tensor of shape (E,), in rows; the sum may be less
             than R.
+        implementation: `"auto"` asks
+            `keras_moe.ops.choose_implementation`, which says why; or a name
+            of the active backend: `"blocks"`, `"ragged_dot"` (JAX),
+            `"loop"`, `"grouped_mm"` (PyTorch), `"blocks"`, `"split"`
+            (TensorFlow).
 
     Returns:
         Float tensor of shape (R, F), of the wider dtype of both inputs. Rows
         past the sum of `group_sizes` are 0 and pass no gradient.
 
     Raises:
-        ValueError: If ranks or sizes do not fit.
+        ValueError: If ranks or sizes do not fit, or the backend has no
+            such implementation.
 
     Example:
 
@@ -44,25 +51,38 @@ def grouped_matmul(inputs, kernels, group_sizes):
     kernels = ops.convert_to_tensor(kernels)
     group_sizes = ops.cast(ops.convert_to_tensor(group_sizes), "int32")
     _check_shapes(inputs, kernels, group_sizes)
+    check_implementation(implementation, _kernels.IMPLEMENTATIONS)
     dtype = backend.result_type(inputs.dtype, kernels.dtype)
     inputs, kernels = ops.cast(inputs, dtype), ops.cast(kernels, dtype)
     if inputs.shape[0] == 0:
         return ops.matmul(inputs, kernels[0])
-    return _grouped_matmul((inputs, kernels), (group_sizes,))
+    product = _PRODUCTS[implementation]
+    return product((inputs, kernels), (group_sizes,))
 
 
-def _forward(inputs, kernels, group_sizes):
-    return _kernels.grouped_rows(inputs, kernels, group_sizes, False)
+def _differentiable_product(implementation):
+    def forward(inputs, kernels, group_sizes):
+        return _kernels.grouped_rows(
+            inputs, kernels, group_sizes, False, implementation
+        )
+
+    def backward(inputs, kernels, group_sizes, cotangent):
+        return (
+            _kernels.grouped_rows(
+                cotangent, kernels, group_sizes, True, implementation
+            ),
+            _kernels.grouped_outer(
+                inputs, cotangent, group_sizes, implementation
+            ),
+        )
+
+    return custom_vjp(forward, backward)
 
 
-def _backward(inputs, kernels, group_sizes, cotangent):
-    return (
-        _kernels.grouped_rows(cotangent, kernels, group_sizes, True),
-        _kernels.grouped_outer(inputs, cotangent, group_sizes),
-    )
-
-
-_grouped_matmul = custom_vjp(_forward, _backward)
+_PRODUCTS = {
+    name: _differentiable_product(name)
+    for name in ("auto", *_kernels.IMPLEMENTATIONS)
+}
 
 
 def _check_shapes(inputs, kernels, group_sizes):

@@ -1,10 +1,8 @@
-"""The two grouped products on JAX.
+"""The grouped products on JAX.
 
-On GPU and TPU `jax.lax.ragged_dot_general` is the grouped kernel. On CPU it
-lowers to a dense product over every expert (measured: 11 times the useful
-work at 8 experts, 80 times at 64), so there blocks of rows inside one expert
-are multiplied one after the other. The choice is made when the program is
-lowered, for the platform it is lowered for.
+Which implementation runs is decided when the program is lowered, for the
+platform that it is lowered for: a program traced on a CPU machine for a TPU
+holds the TPU's.
 """
 
 import functools
@@ -14,29 +12,28 @@ from jax import lax
 
 from keras_moe.ops.blocks import grouped_outer as blocked_outer
 from keras_moe.ops.blocks import grouped_rows as blocked_rows
+from keras_moe.ops.grouped_products import GroupedProducts
+from keras_moe.ops.implementations import choose_implementation
 
 
-def grouped_rows(inputs, kernels, group_sizes, transpose_kernels):
-    def of(function):
-        return functools.partial(function, transpose_kernels=transpose_kernels)
+def grouped_rows(
+    inputs, kernels, group_sizes, transpose_kernels, implementation
+):
+    def of(products):
+        return functools.partial(
+            products.rows, transpose_kernels=transpose_kernels
+        )
 
-    return lax.platform_dependent(
-        inputs,
-        kernels,
-        group_sizes,
-        cpu=of(blocked_rows),
-        default=of(ragged_rows),
-    )
+    arrays = inputs, kernels, group_sizes
+    return _on_each_platform(of, implementation, *arrays)
 
 
-def grouped_outer(inputs, cotangents, group_sizes):
-    return lax.platform_dependent(
-        inputs,
-        cotangents,
-        group_sizes,
-        cpu=blocked_outer,
-        default=ragged_outer,
-    )
+def grouped_outer(inputs, cotangents, group_sizes, implementation):
+    def of(products):
+        return products.outer
+
+    arrays = inputs, cotangents, group_sizes
+    return _on_each_platform(of, implementation, *arrays)
 
 
 def ragged_rows(inputs, kernels, group_sizes, transpose_kernels):
@@ -66,6 +63,30 @@ def ragged_outer(inputs, cotangents, group_sizes):
             lhs_ragged_dimensions=[0],
             rhs_group_dimensions=[],
         ),
+    )
+
+
+IMPLEMENTATIONS = {
+    "blocks": GroupedProducts(blocked_rows, blocked_outer),
+    "ragged_dot": GroupedProducts(ragged_rows, ragged_outer),
+}
+
+
+def _on_each_platform(of, implementation, inputs, *arrays):
+    def chosen(platform):
+        name = implementation
+        if name == "auto":
+            dtype, num_rows = inputs.dtype.name, inputs.shape[0]
+            choice = choose_implementation("jax", platform, dtype, num_rows)
+            name = choice.implementation
+        return of(IMPLEMENTATIONS[name])
+
+    return lax.platform_dependent(
+        inputs,
+        *arrays,
+        cpu=chosen("cpu"),
+        tpu=chosen("tpu"),
+        default=chosen("gpu"),
     )
 
 

@@ -1,21 +1,27 @@
-"""The two grouped products on TensorFlow.
-
-Without XLA the rows are split by group and multiplied group by group, which
-TensorFlow runs in parallel. XLA cannot compile a split by sizes that are
-only known at run time, so under XLA blocks of rows of a fixed size are
-multiplied instead.
-"""
+"""The grouped products on TensorFlow."""
 
 import tensorflow as tf
 from tensorflow.python.ops import control_flow_util
 
 from keras_moe.ops.blocks import grouped_outer as blocked_outer
 from keras_moe.ops.blocks import grouped_rows as blocked_rows
+from keras_moe.ops.grouped_products import GroupedProducts
+from keras_moe.ops.implementations import choose_implementation
 
 
-def grouped_rows(inputs, kernels, group_sizes, transpose_kernels):
-    if _compiling_with_xla():
-        return blocked_rows(inputs, kernels, group_sizes, transpose_kernels)
+def grouped_rows(
+    inputs, kernels, group_sizes, transpose_kernels, implementation
+):
+    products = _products(implementation, inputs)
+    return products.rows(inputs, kernels, group_sizes, transpose_kernels)
+
+
+def grouped_outer(inputs, cotangents, group_sizes, implementation):
+    products = _products(implementation, inputs)
+    return products.outer(inputs, cotangents, group_sizes)
+
+
+def split_rows(inputs, kernels, group_sizes, transpose_kernels):
     *groups, rest = _split(inputs, group_sizes)
     outer = kernels.shape[1] if transpose_kernels else kernels.shape[2]
     products = [
@@ -26,9 +32,7 @@ def grouped_rows(inputs, kernels, group_sizes, transpose_kernels):
     return tf.concat([*products, past_the_sum], axis=0)
 
 
-def grouped_outer(inputs, cotangents, group_sizes):
-    if _compiling_with_xla():
-        return blocked_outer(inputs, cotangents, group_sizes)
+def split_outer(inputs, cotangents, group_sizes):
     rows = _split(inputs, group_sizes)[:-1]
     columns = _split(cotangents, group_sizes)[:-1]
     products = [
@@ -36,6 +40,25 @@ def grouped_outer(inputs, cotangents, group_sizes):
         for left, right in zip(rows, columns, strict=True)
     ]
     return tf.stack(products)
+
+
+IMPLEMENTATIONS = {
+    "blocks": GroupedProducts(blocked_rows, blocked_outer),
+    "split": GroupedProducts(split_rows, split_outer),
+}
+
+
+def _products(implementation, inputs):
+    if implementation == "auto":
+        choice = choose_implementation(
+            "tensorflow",
+            "cpu",
+            inputs.dtype.name,
+            inputs.shape[0],
+            _compiling_with_xla(),
+        )
+        implementation = choice.implementation
+    return IMPLEMENTATIONS[implementation]
 
 
 def _split(rows, group_sizes):

@@ -1,45 +1,30 @@
-"""The two grouped products on PyTorch.
+"""The grouped products on PyTorch.
 
 Registered as custom operators, so that `torch.compile` and `torch.export`
-see one opaque node instead of a loop over data-dependent slices. On CUDA in
-half precision `torch.nn.functional.grouped_mm` does the work without asking
-the device for the group sizes; elsewhere one `mm` per group that has rows,
-written straight into its place (`grouped_mm` on CPU measured 15 times the
-dense time at 64 experts, this loop 2).
+see one opaque node instead of a loop over data-dependent slices.
 """
 
 import torch
 
-HALF = (torch.bfloat16, torch.float16)
+from keras_moe.ops.grouped_products import GroupedProducts
+from keras_moe.ops.implementations import choose_implementation
 
 
-def grouped_rows(inputs, kernels, group_sizes, transpose_kernels):
-    return _grouped_rows(inputs, kernels, group_sizes, transpose_kernels)
+def grouped_rows(
+    inputs, kernels, group_sizes, transpose_kernels, implementation
+):
+    return _grouped_rows(
+        inputs, kernels, group_sizes, transpose_kernels, implementation
+    )
 
 
-def grouped_outer(inputs, cotangents, group_sizes):
-    return _grouped_outer(inputs, cotangents, group_sizes)
+def grouped_outer(inputs, cotangents, group_sizes, implementation):
+    return _grouped_outer(inputs, cotangents, group_sizes, implementation)
 
 
-@torch.library.custom_op("keras_moe::grouped_rows", mutates_args=())
-def _grouped_rows(
-    inputs: torch.Tensor,
-    kernels: torch.Tensor,
-    group_sizes: torch.Tensor,
-    transpose_kernels: bool,
-) -> torch.Tensor:
-    fused = _has_grouped_mm(inputs, *kernels.shape[1:])
-    if fused:
-        kernels = kernels.contiguous()
+def loop_rows(inputs, kernels, group_sizes, transpose_kernels):
     if transpose_kernels:
         kernels = kernels.transpose(1, 2)
-    if fused:
-        ends = torch.cumsum(group_sizes, 0, dtype=torch.int32)
-        outputs = torch.nn.functional.grouped_mm(
-            inputs.contiguous(), kernels, offs=ends
-        )
-        real = torch.arange(inputs.shape[0], device=inputs.device) < ends[-1]
-        return torch.where(real[:, None], outputs, 0)
     outputs = inputs.new_empty((inputs.shape[0], kernels.shape[2]))
     start = 0
     for group, size in enumerate(group_sizes.tolist()):
@@ -51,21 +36,7 @@ def _grouped_rows(
     return outputs
 
 
-@_grouped_rows.register_fake
-def _(inputs, kernels, group_sizes, transpose_kernels):
-    outer = kernels.shape[1] if transpose_kernels else kernels.shape[2]
-    return inputs.new_empty((inputs.shape[0], outer))
-
-
-@torch.library.custom_op("keras_moe::grouped_outer", mutates_args=())
-def _grouped_outer(
-    inputs: torch.Tensor, cotangents: torch.Tensor, group_sizes: torch.Tensor
-) -> torch.Tensor:
-    if _has_grouped_mm(inputs, inputs.shape[1], cotangents.shape[1]):
-        ends = torch.cumsum(group_sizes, 0, dtype=torch.int32)
-        return torch.nn.functional.grouped_mm(
-            inputs.contiguous().T, cotangents.contiguous(), offs=ends
-        )
+def loop_outer(inputs, cotangents, group_sizes):
     shape = (group_sizes.shape[0], inputs.shape[1], cotangents.shape[1])
     sums = inputs.new_empty(shape)
     start = 0
@@ -79,14 +50,77 @@ def _grouped_outer(
     return sums
 
 
+def fused_rows(inputs, kernels, group_sizes, transpose_kernels):
+    kernels = kernels.contiguous()
+    if transpose_kernels:
+        kernels = kernels.transpose(1, 2)
+    ends = torch.cumsum(group_sizes, 0, dtype=torch.int32)
+    outputs = torch.nn.functional.grouped_mm(
+        inputs.contiguous(), kernels, offs=ends
+    )
+    real = torch.arange(inputs.shape[0], device=inputs.device) < ends[-1]
+    return torch.where(real[:, None], outputs, 0)
+
+
+def fused_outer(inputs, cotangents, group_sizes):
+    ends = torch.cumsum(group_sizes, 0, dtype=torch.int32)
+    return torch.nn.functional.grouped_mm(
+        inputs.contiguous().T, cotangents.contiguous(), offs=ends
+    )
+
+
+IMPLEMENTATIONS = {
+    "loop": GroupedProducts(loop_rows, loop_outer),
+    "grouped_mm": GroupedProducts(fused_rows, fused_outer),
+}
+
+
+@torch.library.custom_op("keras_moe::grouped_rows", mutates_args=())
+def _grouped_rows(
+    inputs: torch.Tensor,
+    kernels: torch.Tensor,
+    group_sizes: torch.Tensor,
+    transpose_kernels: bool,
+    implementation: str,
+) -> torch.Tensor:
+    products = _products(implementation, inputs, *kernels.shape[1:])
+    return products.rows(inputs, kernels, group_sizes, transpose_kernels)
+
+
+@_grouped_rows.register_fake
+def _(inputs, kernels, group_sizes, transpose_kernels, implementation):
+    outer = kernels.shape[1] if transpose_kernels else kernels.shape[2]
+    return inputs.new_empty((inputs.shape[0], outer))
+
+
+@torch.library.custom_op("keras_moe::grouped_outer", mutates_args=())
+def _grouped_outer(
+    inputs: torch.Tensor,
+    cotangents: torch.Tensor,
+    group_sizes: torch.Tensor,
+    implementation: str,
+) -> torch.Tensor:
+    widths = inputs.shape[1], cotangents.shape[1]
+    products = _products(implementation, inputs, *widths)
+    return products.outer(inputs, cotangents, group_sizes)
+
+
 @_grouped_outer.register_fake
-def _(inputs, cotangents, group_sizes):
+def _(inputs, cotangents, group_sizes, implementation):
     return inputs.new_empty(
         (group_sizes.shape[0], inputs.shape[1], cotangents.shape[1])
     )
 
 
-def _has_grouped_mm(inputs, *widths):
-    """Tell whether the fused kernel takes it: rows of whole 16 bytes only."""
-    aligned = all(width * inputs.element_size() % 16 == 0 for width in widths)
-    return inputs.is_cuda and inputs.dtype in HALF and aligned
+def _products(implementation, inputs, *widths):
+    if implementation == "auto":
+        size = inputs.element_size()
+        choice = choose_implementation(
+            "torch",
+            inputs.device.type,
+            str(inputs.dtype).removeprefix("torch."),
+            inputs.shape[0],
+            aligned=all(width * size % 16 == 0 for width in widths),
+        )
+        implementation = choice.implementation
+    return IMPLEMENTATIONS[implementation]

@@ -11,7 +11,6 @@ import torch
 
 from keras_moe import testing
 from keras_moe.ops import grouped_matmul
-from keras_moe.ops.torch import grouped_kernels
 
 ROWS, INNER, OUTER = 9, 3, 4
 SIZES = [0, 5, 2]
@@ -38,7 +37,7 @@ def test_the_rows_operator_keeps_its_contract(transpose, dtype):
     # Schema, fake tensors, dispatch: what torch.compile relies upon.
     torch.library.opcheck(
         torch.ops.keras_moe.grouped_rows.default,
-        (rows, kernels, torch.tensor(SIZES), transpose),
+        (rows, kernels, torch.tensor(SIZES), transpose, "auto"),
     )
 
 
@@ -50,6 +49,7 @@ def test_the_outer_operator_keeps_its_contract(dtype):
             draw(ROWS, INNER).to(dtype),
             draw(ROWS, OUTER).to(dtype),
             torch.tensor(SIZES),
+            "auto",
         ),
     )
 
@@ -97,37 +97,7 @@ def test_what_is_not_trained_gets_no_gradient():
     assert_near(kernels.grad, expected[1])
 
 
-class OnCuda:
-    """What the choice of the kernel asks a tensor for."""
-
-    is_cuda = True
-
-    def __init__(self, dtype):
-        self.dtype = dtype
-
-    def element_size(self):
-        return self.dtype.itemsize
-
-
-@pytest.mark.parametrize(
-    ("inputs", "widths", "expected"),
-    [
-        (OnCuda(torch.bfloat16), (16, 8), True),
-        (OnCuda(torch.float16), (16, 8), True),
-        (OnCuda(torch.float32), (16, 8), False),
-        # 12 numbers of 2 bytes are not a multiple of 16 bytes.
-        (OnCuda(torch.bfloat16), (16, 12), False),
-        (OnCuda(torch.bfloat16), (12, 16), False),
-        (draw(2, 8).bfloat16(), (16, 8), False),
-    ],
-)
-def test_the_fused_kernel_serves_aligned_half_precision_on_cuda(
-    inputs, widths, expected
-):
-    assert grouped_kernels._has_grouped_mm(inputs, *widths) is expected
-
-
-def check_half_precision(dtype, sizes, device):
+def check_half_precision(dtype, sizes, device, implementation="auto"):
     inputs = draw(64, 32, device=device).to(dtype)
     kernels = draw(4, 48, 32, device=device).to(dtype).transpose(1, 2)
     cotangent = draw(64, 48, seed=2, device=device).to(dtype)
@@ -136,7 +106,7 @@ def check_half_precision(dtype, sizes, device):
     inputs.requires_grad_()
     kernels.requires_grad_()
     outputs = grouped_matmul(
-        inputs, kernels, torch.tensor(sizes, device=device)
+        inputs, kernels, torch.tensor(sizes, device=device), implementation
     )
     gradients = torch.autograd.grad(outputs, (inputs, kernels), cotangent)
     arrays = [
@@ -160,10 +130,9 @@ SIZES_OF_64 = [[0, 40, 20, 3], [64, 0, 0, 0], [0, 0, 0, 0]]
 
 
 @pytest.mark.parametrize("sizes", SIZES_OF_64)
-def test_the_fused_way_agrees_with_the_oracle_on_cpu(sizes, monkeypatch):
+def test_the_fused_way_agrees_with_the_oracle_on_cpu(sizes):
     # PyTorch has the same function for CPU: everything but the kernel itself.
-    monkeypatch.setattr(grouped_kernels, "_has_grouped_mm", lambda *_: True)
-    check_half_precision(torch.bfloat16, sizes, "cpu")
+    check_half_precision(torch.bfloat16, sizes, "cpu", "grouped_mm")
 
 
 @pytest.mark.gpu

@@ -1,0 +1,1 @@
+"""What is timed: functions that build something and return a `Contestant`."""

@@ -1,0 +1,102 @@
+"""Contests of a small language model against keras-hub and transformers."""
+
+from match import Contestant
+from match import Match
+from match import Question
+
+TRANSFORMERS = ("eager", "grouped_mm")
+THEIR_BEST = "|".join(f"transformers {name}" for name in TRANSFORMERS)
+
+
+def training(scale, backends):
+    """The training step of two layers, and the time to the first one."""
+    for sizes, over_hub in scale.models:
+        arguments = {"sizes": sizes._asdict(), "batch_size": scale.batch_size}
+        questions = [
+            Question(
+                "our best / transformers' best",
+                "|".join(backends),
+                THEIR_BEST,
+                1 / 1.3,
+            )
+        ]
+        for backend in backends:
+            questions += [
+                Question(
+                    f"{backend} / transformers' best",
+                    backend,
+                    THEIR_BEST,
+                    1 / 1.1 if backend == "torch" else None,
+                ),
+                Question(
+                    f"{backend} / keras-hub on it",
+                    backend,
+                    f"keras-hub {backend}",
+                    over_hub,
+                ),
+                Question(
+                    f"first step, {backend} / keras-hub on it",
+                    backend,
+                    f"keras-hub {backend}",
+                    1.0,
+                    "first_step_seconds",
+                ),
+            ]
+        contestants = _contestants("train", arguments, backends)
+        yield Match("training", str(sizes), "all", contestants, questions, 3)
+
+
+def decoding(scale, backends):
+    """Greedy decoding with a cache, four layers."""
+    for batch_size in (1, 8):
+        arguments = {
+            "sizes": {**scale.decoding._asdict(), "num_layers": 4},
+            "batch_size": batch_size,
+            "num_tokens": scale.decoded_tokens,
+        }
+        questions = [
+            Question(
+                "our best / transformers' best",
+                "|".join(backends),
+                THEIR_BEST,
+                1 / 1.5,
+            )
+        ]
+        for backend in backends:
+            questions += [
+                Question(
+                    f"{backend} / transformers' best", backend, THEIR_BEST
+                ),
+                Question(
+                    f"{backend} / keras-hub on it",
+                    backend,
+                    f"keras-hub {backend}",
+                    1 / 8,
+                ),
+            ]
+        contestants = _contestants("decode", arguments, backends)
+        case = f"{scale.decoding} batch {batch_size}"
+        yield Match("decoding", case, "all", contestants, questions, 2)
+
+
+def _contestants(what, arguments, backends):
+    def contestant(name, function, backend, **more):
+        function = f"language_model:{what}_{function}"
+        return Contestant(name, function, {**arguments, **more}, backend)
+
+    return [
+        *(contestant(name, "keras_moe", name) for name in backends),
+        *(
+            contestant(f"keras-hub {name}", "keras_hub", name)
+            for name in backends
+        ),
+        *(
+            contestant(
+                f"transformers {name}",
+                "transformers",
+                "torch",
+                implementation=name,
+            )
+            for name in TRANSFORMERS
+        ),
+    ]

@@ -1,0 +1,125 @@
+"""Contests of one layer, forward and backward."""
+
+from match import Contestant
+from match import Match
+from match import Question
+
+
+def layer(scale, backends):
+    """Against a dense MLP, every expert on every token, and the peer."""
+    for dtype in scale.dtypes:
+        for sizes, target in scale.layers:
+            for backend in backends:
+                yield _layer_match(scale, sizes, dtype, backend, target)
+
+
+def _layer_match(scale, sizes, dtype, backend, target):
+    arguments = _arguments(sizes, scale.num_tokens, dtype)
+    rivals = {
+        "dense MLP": ("dense_mlp", backend, target),
+        "transformers grouped_mm": ("transformers_block", "torch", 1.0),
+    }
+    if dtype != scale.dtypes[0]:
+        rivals["dense MLP"] = ("dense_mlp", backend, None)
+    if scale.dtypes[0] == "float32":
+        # On a GPU at full size it does not fit.
+        rivals["every expert"] = ("every_expert", backend, 1.0)
+    elif backend == "jax":
+        rivals["ragged_dot"] = ("ragged_dot", backend, 1.0)
+    contestants = [_contestant("sparse", "sparse_moe", arguments, backend)]
+    questions = [
+        Question(
+            "activation memory / dense MLP",
+            "sparse",
+            "dense MLP",
+            1.5,
+            "activation_bytes",
+        )
+    ]
+    for name, (function, where, most) in rivals.items():
+        contestants.append(_contestant(name, function, arguments, where))
+        questions.append(Question(f"layer / {name}", "sparse", name, most))
+    return Match(
+        "layer",
+        f"{sizes} {dtype}",
+        backend,
+        contestants,
+        questions,
+        memory=True,
+    )
+
+
+def experts(scale, backends):
+    """More and more experts at the same active FLOPs."""
+    for backend in backends:
+        contestants = [
+            _contestant(
+                f"E={count}",
+                "sparse_moe",
+                _arguments(
+                    scale.experts_like._replace(num_experts=count),
+                    scale.experts_tokens,
+                ),
+                backend,
+            )
+            for count in scale.experts
+        ]
+        fewest = scale.experts[0]
+        questions = [
+            Question(
+                f"E={count} / E={fewest}",
+                f"E={count}",
+                f"E={fewest}",
+                1.6 if count == 512 else None,
+            )
+            for count in scale.experts[1:]
+        ]
+        case = f"{scale.experts_tokens} tokens"
+        yield Match("experts", case, backend, contestants, questions, 3)
+
+
+def tokens(scale, backends):
+    """More and more tokens: where a sparse layer starts to pay."""
+    sizes, _ = scale.layers[1]
+    for backend in backends:
+        contestants, questions = [], []
+        for count in scale.tokens:
+            arguments = _arguments(sizes, count)
+            sparse, dense = f"sparse T={count}", f"dense T={count}"
+            contestants += [
+                _contestant(sparse, "sparse_moe", arguments, backend),
+                _contestant(dense, "dense_mlp", arguments, backend),
+            ]
+            what = f"layer / dense MLP, {count} tokens"
+            questions.append(Question(what, sparse, dense))
+        yield Match("tokens", str(sizes), backend, contestants, questions, 3)
+
+
+def imbalance(scale, backends):
+    """All tokens to few experts instead of to all alike; dropless."""
+    for sizes, _ in scale.layers[:2]:
+        arguments = _arguments(sizes, scale.num_tokens)
+        for backend in backends:
+            contestants = [
+                _contestant(
+                    load, "sparse_moe", {**arguments, "load": load}, backend
+                )
+                for load in ("balanced", "zipf", "all_to_one")
+            ]
+            questions = [
+                Question("Zipf / balanced", "zipf", "balanced"),
+                Question(
+                    "all to one / balanced", "all_to_one", "balanced", 1.3
+                ),
+            ]
+            yield Match(
+                "imbalance", str(sizes), backend, contestants, questions
+            )
+
+
+def _contestant(name, function, arguments, backend):
+    return Contestant(name, f"layer:{function}", arguments, backend)
+
+
+def _arguments(sizes, num_tokens, dtype="float32"):
+    return {**sizes._asdict(), "num_tokens": num_tokens, "dtype": dtype}

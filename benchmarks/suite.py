@@ -1,0 +1,15 @@
+"""All benchmarks by name."""
+
+from language_model_matches import decoding
+from language_model_matches import training
+from layer_matches import experts
+from layer_matches import imbalance
+from layer_matches import layer
+from layer_matches import tokens
+
+BACKENDS = ("jax", "torch", "tensorflow")
+
+SUITE = {
+    function.__name__: function
+    for function in (layer, experts, tokens, imbalance, training, decoding)
+}

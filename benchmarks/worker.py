@@ -1,0 +1,98 @@
+"""One contestant in a process of its own, working when it is told to.
+
+Reads one JSON command per line from standard input and answers each with one
+JSON line on standard output; whatever the frameworks print goes to standard
+error. Started by `turns.py`, not by hand.
+
+    {"do": "build", "function": "layer:dense_mlp", "arguments": {...}}
+    {"do": "turn"}      -> {"seconds": ..., "repeats": ...}
+    {"do": "memory"}    -> {"activation_bytes": ..., "source": ...}
+"""
+
+import importlib
+import json
+import os
+import sys
+import time
+
+START = time.perf_counter()
+# A turn shorter than this is repeated, so that a clock tick is no matter.
+SHORTEST_TURN = 0.2
+
+
+class Worker:
+    """Builds one contestant and takes its turns."""
+
+    def build(self, function, arguments):
+        module, name = function.split(":")
+        module = importlib.import_module(f"contestants.{module}")
+        imported = time.perf_counter()
+        self.contestant = getattr(module, name)(**arguments)
+        built = time.perf_counter()
+        self.contestant.step()
+        first = time.perf_counter()
+        self.contestant.step()
+        second = time.perf_counter() - first
+        self.repeats = max(1, round(SHORTEST_TURN / second))
+        return {
+            "import_seconds": imported - START,
+            "build_seconds": built - imported,
+            "first_step_seconds": first - built,
+            "device": _device(),
+            "versions": _versions(),
+        }
+
+    def turn(self):
+        start = time.perf_counter()
+        for _ in range(self.repeats):
+            self.contestant.step()
+        seconds = (time.perf_counter() - start) / self.repeats
+        return {"seconds": seconds, "repeats": self.repeats}
+
+    def memory(self):
+        import peak_memory
+
+        peak, source = peak_memory.during(self.contestant.step)
+        kept = self.contestant.gradient_bytes
+        return {"activation_bytes": peak - kept, "source": source}
+
+
+def _device():
+    import keras
+
+    backend = keras.config.backend()
+    if backend == "jax":
+        import jax
+
+        return jax.devices()[0].device_kind
+    if backend == "torch":
+        import torch
+
+        if torch.cuda.is_available():
+            return torch.cuda.get_device_name()
+    return "cpu"
+
+
+def _versions():
+    """Return the versions of what is loaded in this process."""
+    names = ("keras", "jax", "torch", "tensorflow", "keras_hub", "transformers")
+    loaded = {name: sys.modules.get(name) for name in names}
+    return {
+        name: str(getattr(module, "__version__", "?"))
+        for name, module in loaded.items()
+        if module
+    }
+
+
+def main():
+    channel = os.fdopen(os.dup(1), "w", buffering=1)
+    os.dup2(2, 1)
+    worker = Worker()
+    for line in sys.stdin:
+        command = json.loads(line)
+        answer = getattr(worker, command.pop("do"))(**command)
+        channel.write(json.dumps(answer) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,53 @@
+"""`keras-moe bench`: the benchmarks, from the command line."""
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+# Beside the package in a clone, inside of it in a wheel.
+FOLDERS = (
+    Path(__file__).parents[2] / "benchmarks",
+    Path(__file__).parents[1] / "benchmarks",
+)
+
+
+def bench(
+    benchmark: Annotated[
+        list[str] | None,
+        typer.Argument(
+            help="layer, experts, tokens, imbalance, training, decoding; "
+            "default: all."
+        ),
+    ] = None,
+    backend: Annotated[
+        list[str] | None,
+        typer.Option(help="jax, torch or tensorflow; default: all."),
+    ] = None,
+    scale: Annotated[
+        str, typer.Option(help="cpu, gpu, or tiny to try it.")
+    ] = "cpu",
+    rounds: Annotated[
+        int | None, typer.Option(min=1, help="Turns of each contestant.")
+    ] = None,
+    out: Annotated[
+        Path, typer.Option(help="JSON file; tables and pictures beside it.")
+    ] = Path("runs/benchmarks/results.json"),
+):
+    """Measure speed against dense layers, keras-hub and transformers."""
+    folder = next((each for each in FOLDERS if each.is_dir()), None)
+    if folder is None:
+        raise ValueError(
+            "Expected the folder benchmarks/ beside or inside the package. "
+            "Received: a package without it. Install keras-moe from its "
+            "wheel or run from a clone."
+        )
+    command = [sys.executable, str(folder / "run.py"), *(benchmark or [])]
+    for name in backend or []:
+        command += ["--backend", name]
+    if rounds is not None:
+        command += ["--rounds", str(rounds)]
+    command += ["--scale", scale, "--out", str(out)]
+    raise typer.Exit(subprocess.run(command, check=False).returncode)
