@@ -15,17 +15,18 @@ def layer(scale, backends):
 
 def _layer_match(scale, sizes, dtype, backend, target):
     arguments = _arguments(sizes, scale.num_tokens, dtype)
+    on_gpu = "bfloat16" in scale.dtypes
+    first = dtype == scale.dtypes[0]
+    faster = 1.0 if on_gpu and first else None
     rivals = {
-        "dense MLP": ("dense_mlp", backend, target),
-        "transformers grouped_mm": ("transformers_block", "torch", 1.0),
+        "dense MLP": ("dense_mlp", backend, target if first else None),
+        "transformers grouped_mm": ("transformers_block", "torch", faster),
     }
-    if dtype != scale.dtypes[0]:
-        rivals["dense MLP"] = ("dense_mlp", backend, None)
-    if scale.dtypes[0] == "float32":
-        # On a GPU at full size it does not fit.
+    if on_gpu and backend == "jax":
+        rivals["ragged_dot"] = ("ragged_dot", backend, faster)
+    if not on_gpu and sizes.num_experts <= 8:
+        # With more experts it takes minutes.
         rivals["every expert"] = ("every_expert", backend, 1.0)
-    elif backend == "jax":
-        rivals["ragged_dot"] = ("ragged_dot", backend, 1.0)
     contestants = [_contestant("sparse", "sparse_moe", arguments, backend)]
     questions = [
         Question(
@@ -39,14 +40,7 @@ def _layer_match(scale, sizes, dtype, backend, target):
     for name, (function, where, most) in rivals.items():
         contestants.append(_contestant(name, function, arguments, where))
         questions.append(Question(f"layer / {name}", "sparse", name, most))
-    return Match(
-        "layer",
-        f"{sizes} {dtype}",
-        backend,
-        contestants,
-        questions,
-        memory=True,
-    )
+    return Match("layer", f"{sizes} {dtype}", backend, contestants, questions)
 
 
 def experts(scale, backends):

@@ -39,4 +39,3 @@ class Match(NamedTuple):
     contestants: list
     questions: list
     rounds: int = 5
-    memory: bool = False

@@ -9,12 +9,14 @@ import gc
 
 
 def during(function):
-    """Return (bytes above the level before, where the number comes from)."""
+    """Return (bytes above the level before, where the number comes from).
+
+    Meant for a function's first run: later ones find what the frameworks'
+    pools kept of the earlier ones.
+    """
     cuda = _cuda()
     if cuda is not None:
         reset, used, peak = cuda
-        function()
-        gc.collect()
         reset()
         before = used()
         function()

@@ -79,7 +79,6 @@ def _play(match, rounds, progress, task):
     records = take_turns(
         match.contestants,
         match.rounds if rounds is None else rounds,
-        match.memory,
         show,
     )
     return {

@@ -65,19 +65,19 @@ class Process:
         return lines[-1] if lines else "ended without a word"
 
 
-def take_turns(contestants, rounds, memory=False, show=lambda text: None):
+def take_turns(contestants, rounds, show=lambda text: None):
     """Let contestants compete.
 
     Args:
         contestants: list of `Contestant`, with different names.
         rounds: int, turns of each; 0 only builds and takes the first step.
-        memory: bool, measure the activation memory of one more step.
         show: function of a text that says what is going on.
 
     Returns:
         dict: name -> dict of `backend`, `import_seconds`, `build_seconds`,
-        `first_step_seconds`, `device`, `versions`, `seconds` (a list, one
-        per round) and, if asked for, `activation_bytes`; or `error`.
+        `first_step_seconds`, `activation_bytes` (of the first step),
+        `device`, `versions` and `seconds` (a list, one per round); or
+        `error`.
     """
     records, processes = {}, {}
     try:
@@ -87,8 +87,6 @@ def take_turns(contestants, rounds, memory=False, show=lambda text: None):
             records[each.name] = {"backend": each.backend, "seconds": []}
             try:
                 records[each.name].update(process.build())
-                if memory:
-                    records[each.name].update(process.ask("memory"))
             except RuntimeError as error:
                 records[each.name]["error"] = str(error)
                 processes.pop(each.name).close()

@@ -5,8 +5,7 @@ JSON line on standard output; whatever the frameworks print goes to standard
 error. Started by `turns.py`, not by hand.
 
     {"do": "build", "function": "layer:dense_mlp", "arguments": {...}}
-    {"do": "turn"}      -> {"seconds": ..., "repeats": ...}
-    {"do": "memory"}    -> {"activation_bytes": ..., "source": ...}
+    {"do": "turn"}  -> {"seconds": ..., "repeats": ...}
 """
 
 import importlib
@@ -14,6 +13,8 @@ import json
 import os
 import sys
 import time
+
+import peak_memory
 
 START = time.perf_counter()
 # A turn shorter than this is repeated, so that a clock tick is no matter.
@@ -29,7 +30,7 @@ class Worker:
         imported = time.perf_counter()
         self.contestant = getattr(module, name)(**arguments)
         built = time.perf_counter()
-        self.contestant.step()
+        peak, source = peak_memory.during(self.contestant.step)
         first = time.perf_counter()
         self.contestant.step()
         second = time.perf_counter() - first
@@ -38,6 +39,8 @@ class Worker:
             "import_seconds": imported - START,
             "build_seconds": built - imported,
             "first_step_seconds": first - built,
+            "activation_bytes": peak - self.contestant.gradient_bytes,
+            "memory_source": source,
             "device": _device(),
             "versions": _versions(),
         }
@@ -48,13 +51,6 @@ class Worker:
             self.contestant.step()
         seconds = (time.perf_counter() - start) / self.repeats
         return {"seconds": seconds, "repeats": self.repeats}
-
-    def memory(self):
-        import peak_memory
-
-        peak, source = peak_memory.during(self.contestant.step)
-        kept = self.contestant.gradient_bytes
-        return {"activation_bytes": peak - kept, "source": source}
 
 
 def _device():

@@ -174,9 +174,9 @@ def _jax_step(layer, inputs):
 
     trainable = [v.value for v in layer.trainable_variables]
     non_trainable = [v.value for v in layer.non_trainable_variables]
-    return lambda: jax.block_until_ready(
-        gradients(trainable, non_trainable, inputs)
-    )
+    arguments = trainable, non_trainable, inputs
+    compiled = gradients.lower(*arguments).compile()
+    return lambda: jax.block_until_ready(compiled(*arguments))
 
 
 def _torch_step(layer, inputs):
@@ -208,7 +208,8 @@ def _tensorflow_step(layer, inputs):
             loss = tf.reduce_mean(outputs**2)
         return tape.gradient(loss, [inputs, *variables])
 
-    return lambda: [each.numpy() for each in gradients()[:1]]
+    traced = gradients.get_concrete_function()
+    return lambda: traced()[0].numpy()
 
 
 _STEPS = {

@@ -1,9 +1,9 @@
 """Experts with a gate: SwiGLU and its relatives."""
 
 import keras
-from keras import ops
 
 from keras_moe.experts.expert_bank import ExpertBank
+from keras_moe.ops.gated_activation import gated_activation
 
 
 @keras.saving.register_keras_serializable(package="keras_moe")
@@ -52,5 +52,5 @@ class GatedExperts(ExpertBank):
         return self.gate_up_kernel, self.down_kernel
 
     def feed_forward(self, rows, multiply, gate_up_kernel, down_kernel):
-        gate, up = ops.split(multiply(rows, gate_up_kernel), 2, axis=-1)
-        return multiply(self.activation(gate) * up, down_kernel)
+        gate_up = multiply(rows, gate_up_kernel)
+        return multiply(gated_activation(gate_up, self.activation), down_kernel)

@@ -1,5 +1,6 @@
 """Functions on tensors in the manner of `keras.ops`, for sparse experts."""
 
+from keras_moe.ops.gated_activation import gated_activation
 from keras_moe.ops.gradients import custom_vjp
 from keras_moe.ops.grouped_matmul import grouped_matmul
 from keras_moe.ops.implementations import choose_implementation
@@ -15,6 +16,7 @@ __all__ = [
     "combine_rows",
     "count",
     "custom_vjp",
+    "gated_activation",
     "gather_rows",
     "grouped_matmul",
     "invert_permutation",

@@ -7,7 +7,10 @@ differentiation of a gather would use (slow on CPU, unordered on GPU).
 
 from keras import ops
 
+from keras_moe.ops.backend import load
 from keras_moe.ops.gradients import custom_vjp
+
+_row_sums = load("row_sums")
 
 
 def gather_rows(tokens, order, inverse):
@@ -66,36 +69,16 @@ def _to_tensors(*arrays):
 
 
 def _gather(tokens, order, inverse):
-    return ops.take(tokens, order // inverse.shape[1], axis=0)
+    return _row_sums.copy_rows(tokens, order // inverse.shape[1])
 
 
 def _gather_gradient(tokens, order, inverse, cotangent):
-    top_k = inverse.shape[1]
-    gradient = ops.take(cotangent, inverse[:, 0], axis=0)
-    for choice in range(1, top_k):
-        gradient = gradient + ops.take(cotangent, inverse[:, choice], axis=0)
-    return (gradient,)
+    return (_row_sums.sum_rows(cotangent, inverse),)
 
 
 def _combine(rows, weights, order, inverse):
-    outputs = 0.0
-    for choice in range(inverse.shape[1]):
-        chosen = ops.take(rows, inverse[:, choice], axis=0)  # (T, H)
-        outputs = outputs + ops.multiply(weights[:, choice, None], chosen)
-    return ops.cast(outputs, rows.dtype)
-
-
-def _combine_gradient(rows, weights, order, inverse, cotangent):
-    top_k = inverse.shape[1]
-    per_row = ops.take(ops.reshape(weights, (-1,)), order)[:, None]  # (R, 1)
-    from_token = ops.take(cotangent, order // top_k, axis=0)  # (R, H)
-    rows_gradient = ops.cast(ops.multiply(per_row, from_token), rows.dtype)
-    # The product of two half-precision numbers may overflow, hence the cast.
-    products = ops.multiply(ops.cast(rows, weights.dtype), from_token)
-    per_pair = ops.sum(products, axis=-1)
-    weights_gradient = ops.take(per_pair, inverse)  # (R,) -> (T, K)
-    return rows_gradient, weights_gradient
+    return _row_sums.sum_weighted_rows(rows, weights, inverse)
 
 
 _gather_rows = custom_vjp(_gather, _gather_gradient)
-_combine_rows = custom_vjp(_combine, _combine_gradient)
+_combine_rows = custom_vjp(_combine, _row_sums.sum_weighted_rows_gradient)

@@ -8,6 +8,7 @@ import torch
 
 from keras_moe.ops.grouped_products import GroupedProducts
 from keras_moe.ops.implementations import choose_implementation
+from keras_moe.ops.torch.new_memory import new_memory
 
 
 def grouped_rows(
@@ -25,7 +26,7 @@ def grouped_outer(inputs, cotangents, group_sizes, implementation):
 def loop_rows(inputs, kernels, group_sizes, transpose_kernels):
     if transpose_kernels:
         kernels = kernels.transpose(1, 2)
-    outputs = inputs.new_empty((inputs.shape[0], kernels.shape[2]))
+    outputs = new_memory((inputs.shape[0], kernels.shape[2]), inputs)
     start = 0
     for group, size in enumerate(group_sizes.tolist()):
         if size:
@@ -38,7 +39,7 @@ def loop_rows(inputs, kernels, group_sizes, transpose_kernels):
 
 def loop_outer(inputs, cotangents, group_sizes):
     shape = (group_sizes.shape[0], inputs.shape[1], cotangents.shape[1])
-    sums = inputs.new_empty(shape)
+    sums = new_memory(shape, inputs)
     start = 0
     for group, size in enumerate(group_sizes.tolist()):
         rows = slice(start, start + size)
