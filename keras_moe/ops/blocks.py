@@ -10,7 +10,7 @@ compiles it whatever the group sizes are.
 from keras import ops
 
 LARGEST_BLOCK = 128
-SMALLEST_BLOCK = 8
+SMALLEST_BLOCK = 2
 
 
 def grouped_rows(inputs, kernels, group_sizes, transpose_kernels):

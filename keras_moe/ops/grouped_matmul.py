@@ -26,8 +26,8 @@ def grouped_matmul(inputs, kernels, group_sizes, implementation="auto"):
             than R.
         implementation: `"auto"` asks
             `keras_moe.ops.choose_implementation`, which says why; or a name
-            of the active backend: `"blocks"`, `"ragged_dot"` (JAX),
-            `"loop"`, `"grouped_mm"` (PyTorch), `"blocks"`, `"split"`
+            of the active backend: `"blocks"`, `"row_tiles"`, `"ragged_dot"`
+            (JAX), `"loop"`, `"grouped_mm"` (PyTorch), `"blocks"`, `"split"`
             (TensorFlow).
 
     Returns:

@@ -41,12 +41,12 @@ def test_products_over_blocks_agree_with_the_oracle(sizes):
 @pytest.mark.parametrize(
     ("num_rows", "num_groups", "expected"),
     [
-        (1, 1, 8),  # never smaller than 8
+        (1, 1, 2),  # never smaller than 2
         (64, 4, 8),  # half of the average 16
         (1024, 8, 64),  # half of the average 128
         (1000, 8, 64),  # half of 125, rounded up to a power of two
         (10_000, 2, 128),  # never larger than 128
-        (100, 64, 8),
+        (100, 64, 2),
     ],
 )
 def test_a_block_is_about_half_an_average_group(num_rows, num_groups, expected):

@@ -18,6 +18,9 @@ IMPLEMENTATIONS = load("grouped_kernels").IMPLEMENTATIONS
     ("arguments", "expected"),
     [
         (("jax", "cpu"), "blocks"),
+        (("jax", "cpu", "float32", 17), "blocks"),
+        (("jax", "cpu", "float32", 16), "row_tiles"),
+        (("jax", "tpu", "float32", 1), "ragged_dot"),
         (("jax", "gpu"), "ragged_dot"),
         (("jax", "tpu", "bfloat16"), "ragged_dot"),
         (("torch", "cuda", "bfloat16"), "grouped_mm"),

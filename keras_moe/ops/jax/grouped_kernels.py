@@ -14,6 +14,7 @@ from keras_moe.ops.blocks import grouped_outer as blocked_outer
 from keras_moe.ops.blocks import grouped_rows as blocked_rows
 from keras_moe.ops.grouped_products import GroupedProducts
 from keras_moe.ops.implementations import choose_implementation
+from keras_moe.ops.row_tiles import grouped_rows as tiled_rows
 
 
 def grouped_rows(
@@ -69,6 +70,7 @@ def ragged_outer(inputs, cotangents, group_sizes):
 IMPLEMENTATIONS = {
     "blocks": GroupedProducts(blocked_rows, blocked_outer),
     "ragged_dot": GroupedProducts(ragged_rows, ragged_outer),
+    "row_tiles": GroupedProducts(tiled_rows, blocked_outer),
 }
 
 

@@ -43,9 +43,7 @@ def _advise_huge_pages(tensor):
     # Advice, no promise: what a kernel answers does not matter.
     start = -(-tensor.data_ptr() // mmap.PAGESIZE) * mmap.PAGESIZE
     size = tensor.data_ptr() + tensor.nbytes - start
-    _libc.madvise(
-        ctypes.c_void_p(start), ctypes.c_size_t(size), _MADV_HUGEPAGE
-    )
+    _libc.madvise(ctypes.c_void_p(start), ctypes.c_size_t(size), _MADV_HUGEPAGE)
 
 
 def _is_fake(tensor):

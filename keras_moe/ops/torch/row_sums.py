@@ -41,6 +41,4 @@ def sum_weighted_rows_gradient(rows, weights, order, inverse, cotangent):
 
 
 def _weigh(rows, weights, inverse):
-    return embedding_bag(
-        inverse, rows, mode="sum", per_sample_weights=weights
-    )
+    return embedding_bag(inverse, rows, mode="sum", per_sample_weights=weights)

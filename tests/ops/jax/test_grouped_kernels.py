@@ -94,6 +94,32 @@ def test_programs_for_cpu_loop_over_blocks(case):
     assert program.count("stablehlo.while") == 3
 
 
+@pytest.mark.parametrize("platform", ["cpu", "tpu"])
+def test_a_symbolic_number_of_rows_is_exported(case, platform):
+    inputs, kernels, _ = case
+    (rows,) = jax.export.symbolic_shape("r")
+    exported = jax.export.export(
+        jax.jit(products_and_gradients), platforms=[platform]
+    )(
+        jax.ShapeDtypeStruct((rows, INNER), "float32"),
+        jax.ShapeDtypeStruct(kernels.shape, "float32"),
+        jax.ShapeDtypeStruct((4,), "int32"),
+    )
+    assert ("ragged_dot" in exported.mlir_module()) == (platform == "tpu")
+    if platform == "tpu":
+        return
+    for num_rows in (1, ROWS):
+        sizes = np.array([0, 1, 0, num_rows - 1], "int32")
+        value, gradients = exported.call(inputs[:num_rows], kernels, sizes)
+        outputs = testing.grouped_matmul(inputs[:num_rows], kernels, sizes)
+        np.testing.assert_allclose(value, np.sum(outputs**2), rtol=1e-5)
+        expected = testing.grouped_matmul_gradients(
+            inputs[:num_rows], kernels, sizes, 2 * outputs
+        )
+        for actual, wanted in zip(gradients, expected, strict=True):
+            assert_near(actual, wanted)
+
+
 def test_one_export_serves_cpu_and_tpu(case):
     inputs, kernels, _ = case
     sizes = jnp.array(SIZES[2])
