@@ -95,7 +95,7 @@ class CapacityDispatcher(Dispatcher):
         num_experts, capacity = self._num_experts, self._capacity
         slot = ops.reshape(self._slot, (num_groups, num_pairs))
         # Filled slots sort to the front, expert by expert without gaps.
-        order = stable_argsort(slot)
+        order = stable_argsort(slot, num_experts * capacity)
         filled_slots = count(slot // capacity, num_experts)  # (G, E)
         starts = ops.cumsum(filled_slots, axis=1) - filled_slots
         position = ops.arange(capacity, dtype="int32")

@@ -39,7 +39,7 @@ class SortedDispatcher(Dispatcher):
         experts = ops.where(assignment.kept, plan.expert_indices, num_experts)
         experts = ops.reshape(experts, (-1,))  # (G, S, K) -> (R,)
         self._group_sizes = count(experts, num_experts)
-        self._order = stable_argsort(experts)
+        self._order = stable_argsort(experts, num_experts)
         self._inverse = ops.reshape(
             invert_permutation(self._order), (-1, self._top_k)
         )  # (R,) -> (T, K)

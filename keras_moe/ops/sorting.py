@@ -31,11 +31,13 @@ def top_k(scores, k):
     return _sorting.top_k(scores, k)
 
 
-def stable_argsort(values):
+def stable_argsort(values, largest=None):
     """Return the order that sorts the last axis; equals keep their order.
 
     Args:
         values: int32 or float tensor of shape (..., R). No gradient.
+        largest: optional int, which no value exceeds; then `values` are
+            int32 and not negative, which sorts faster on JAX.
 
     Returns:
         int32 tensor of shape (..., R).
@@ -46,7 +48,7 @@ def stable_argsort(values):
     >>> np.array(stable_argsort(np.array([1, 0, 1, 0], "int32"))).tolist()
     [1, 3, 0, 2]
     """
-    return _sorting.stable_argsort(values)
+    return _sorting.stable_argsort(values, largest)
 
 
 def invert_permutation(order):

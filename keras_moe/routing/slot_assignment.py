@@ -98,7 +98,7 @@ def assign_slots(plan, num_experts, capacity, priority="position"):
     candidates = ops.reshape(
         ops.transpose(candidates, (0, 2, 1)), (num_groups, pairs)
     )
-    order = stable_argsort(candidates)
+    order = stable_argsort(candidates, num_experts)
     sorted_experts = ops.take_along_axis(candidates, order, axis=1)
     rank = ops.broadcast_to(
         ops.arange(pairs, dtype="int32")[None, :], (num_groups, pairs)

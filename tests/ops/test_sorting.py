@@ -64,6 +64,23 @@ def test_stable_argsort_keeps_the_order_of_many_equals():
     )
 
 
+# With 2 ** 20 values and 4095 as the largest, value and position no longer
+# fit one int32.
+@pytest.mark.parametrize(
+    ("length", "largest"), [(5000, 7), (2**20, 4094), (2**20, 4095)]
+)
+def test_a_known_largest_value_changes_nothing(length, largest):
+    rng = np.random.default_rng(0)
+    values = rng.integers(0, largest + 1, length).astype("int32")
+    order = ops.convert_to_numpy(stable_argsort(values, largest))
+    np.testing.assert_array_equal(order, np.argsort(values, kind="stable"))
+    rows = values[:4000].reshape(4, 1000)
+    order = ops.convert_to_numpy(stable_argsort(rows, largest))
+    np.testing.assert_array_equal(
+        order, np.argsort(rows, axis=-1, kind="stable")
+    )
+
+
 @given(st.permutations(list(range(9))))
 def test_the_inverse_undoes_a_permutation(order):
     order = np.array(order, "int32")

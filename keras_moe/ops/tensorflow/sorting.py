@@ -8,7 +8,7 @@ def top_k(scores, k):
     return tf.math.top_k(tf.stop_gradient(scores), k=k).indices
 
 
-def stable_argsort(values):
+def stable_argsort(values, largest=None):
     return tf.argsort(tf.stop_gradient(values), axis=-1, stable=True)
 
 

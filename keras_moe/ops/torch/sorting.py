@@ -11,7 +11,7 @@ def top_k(scores, k):
     return order[..., :k].to(torch.int32)
 
 
-def stable_argsort(values):
+def stable_argsort(values, largest=None):
     values = ops.convert_to_tensor(values).detach()
     return torch.sort(values, dim=-1, stable=True).indices.to(torch.int32)
 
