@@ -52,6 +52,7 @@ PIP_INSTALL := $(VENV)/bin/python -m pip install -qq \
 TORCH := $(shell sed -n '/^torch==/p' constraints.txt)
 RUN_PACKAGES = --editable '.[$*,hub,export,cli,tensorboard]'
 TEST_PACKAGES = --editable '.[dev]'
+LIBTPU = --no-deps --upgrade --target $(VENV)/libtpu libtpu
 
 # $(call install,<words for the reader>,<pip arguments>)
 define install
@@ -93,6 +94,9 @@ $(STAMP)-test: $(REQUIREMENTS) | $(VENV)/bin/python
 	$(call install,TensorFlow (the longest step),tensorflow)
 	$(call install,JAX,jax)
 	$(call install,keras-moe with keras-hub and pytest,$(TEST_PACKAGES))
+	@# Apart from the others: JAX would look for a TPU at every start. Where
+	@# it cannot be had, the one test that needs it is skipped.
+	-$(call install,libtpu to compile for TPUs,$(LIBTPU))
 	@touch $@ $(BACKENDS:%=$(STAMP)-%)
 
 # ---- targets ----------------------------------------------------------------

@@ -26,9 +26,9 @@ def grouped_matmul(inputs, kernels, group_sizes, implementation="auto"):
             than R.
         implementation: `"auto"` asks
             `keras_moe.ops.choose_implementation`, which says why; or a name
-            of the active backend: `"blocks"`, `"row_tiles"`, `"ragged_dot"`
-            (JAX), `"loop"`, `"grouped_mm"` (PyTorch), `"blocks"`, `"split"`
-            (TensorFlow).
+            of the active backend: on JAX `"blocks"`, `"row_tiles"`,
+            `"ragged_dot"` or `"megablox"`, on PyTorch `"loop"` or
+            `"grouped_mm"`, on TensorFlow `"blocks"` or `"split"`.
 
     Returns:
         Float tensor of shape (R, F), of the wider dtype of both inputs. Rows

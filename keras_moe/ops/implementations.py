@@ -43,6 +43,15 @@ TABLE = (
     ),
     Rule(
         "jax",
+        "megablox",
+        "XLA has a grouped kernel for ragged_dot, but multiplies E masked "
+        "copies of all rows for the kernels' gradient; JAX's Pallas kernel "
+        "tgmm does not",
+        platforms=("tpu",),
+        dtypes=("float32", "bfloat16"),
+    ),
+    Rule(
+        "jax",
         "ragged_dot",
         "XLA has a grouped kernel for it",
     ),

@@ -20,9 +20,10 @@ IMPLEMENTATIONS = load("grouped_kernels").IMPLEMENTATIONS
         (("jax", "cpu"), "blocks"),
         (("jax", "cpu", "float32", 17), "blocks"),
         (("jax", "cpu", "float32", 16), "row_tiles"),
-        (("jax", "tpu", "float32", 1), "ragged_dot"),
+        (("jax", "tpu", "float32", 1), "megablox"),
         (("jax", "gpu"), "ragged_dot"),
-        (("jax", "tpu", "bfloat16"), "ragged_dot"),
+        (("jax", "tpu", "bfloat16"), "megablox"),
+        (("jax", "tpu", "float16"), "ragged_dot"),
         (("torch", "cuda", "bfloat16"), "grouped_mm"),
         (("torch", "cuda", "float16"), "grouped_mm"),
         (("torch", "cuda", "float32"), "loop"),
@@ -60,9 +61,10 @@ def test_an_unknown_name_is_an_error_that_lists_the_known():
         grouped_matmul(*arrays, np.array([2]), implementation="fastest")
 
 
-# Half-precision kernels are tested with the backend's own dtypes.
+# The kernels of one device and of half precision have tests of their own.
 @pytest.mark.parametrize(
-    "implementation", [n for n in IMPLEMENTATIONS if n != "grouped_mm"]
+    "implementation",
+    [n for n in IMPLEMENTATIONS if n not in ("grouped_mm", "megablox")],
 )
 @pytest.mark.parametrize(
     "group_sizes", [[0, 3, 0, 11], [21, 0, 0, 0], [1, 8, 7, 5], [0, 0, 0, 0]]

@@ -67,21 +67,32 @@ def ragged_outer(inputs, cotangents, group_sizes):
     )
 
 
+def tiled_outer(inputs, cotangents, group_sizes):
+    if not isinstance(inputs.shape[0], int):
+        # A Pallas kernel is made for one number of rows.
+        return ragged_outer(inputs, cotangents, group_sizes)
+    # Imported late: Pallas takes a second that only TPUs are worth.
+    from keras_moe.ops.jax.megablox import grouped_outer
+
+    return grouped_outer(inputs, cotangents, group_sizes)
+
+
 IMPLEMENTATIONS = {
     "blocks": GroupedProducts(blocked_rows, blocked_outer),
     "ragged_dot": GroupedProducts(ragged_rows, ragged_outer),
     "row_tiles": GroupedProducts(tiled_rows, blocked_outer),
+    "megablox": GroupedProducts(ragged_rows, tiled_outer),
 }
 
 
 def _on_each_platform(of, implementation, inputs, *arrays):
+    if implementation != "auto":
+        return of(IMPLEMENTATIONS[implementation])(inputs, *arrays)
+
     def chosen(platform):
-        name = implementation
-        if name == "auto":
-            dtype, num_rows = inputs.dtype.name, inputs.shape[0]
-            choice = choose_implementation("jax", platform, dtype, num_rows)
-            name = choice.implementation
-        return of(IMPLEMENTATIONS[name])
+        dtype, num_rows = inputs.dtype.name, inputs.shape[0]
+        choice = choose_implementation("jax", platform, dtype, num_rows)
+        return of(IMPLEMENTATIONS[choice.implementation])
 
     return lax.platform_dependent(
         inputs,

@@ -74,15 +74,22 @@ def products_and_gradients(inputs, kernels, group_sizes):
     return jax.value_and_grad(total, (0, 1))(inputs, kernels)
 
 
-@pytest.mark.parametrize("platform", ["tpu", "cuda"])
-def test_programs_for_accelerators_hold_ragged_products(case, platform):
+@pytest.mark.parametrize(
+    ("platform", "ragged", "pallas"), [("tpu", 2, 1), ("cuda", 3, 0)]
+)
+def test_programs_for_accelerators_hold_grouped_kernels(
+    case, platform, ragged, pallas
+):
     traced = jax.jit(products_and_gradients).trace(
         case[0], case[1], jnp.array(SIZES[0])
     )
     program = traced.lower(lowering_platforms=(platform,)).as_text()
-    # Forward, gradient of the inputs, gradient of the kernels.
-    assert program.count('"chlo.ragged_dot"(') == 3
-    assert "while" not in program
+    # Forward, gradient of the inputs; the gradient of the kernels is the
+    # third, which on TPU XLA would compute with every expert on every row.
+    assert program.count('"chlo.ragged_dot"(') == ragged
+    assert program.count("custom_call @tpu_custom_call") == pallas
+    # The loop over blocks is for CPUs; the Pallas kernel's plan has small ones.
+    assert pallas or "while" not in program
 
 
 def test_programs_for_cpu_loop_over_blocks(case):
