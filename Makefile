@@ -99,14 +99,19 @@ $(STAMP)-test: $(REQUIREMENTS) | $(VENV)/bin/python
 	-$(call install,libtpu to compile for TPUs,$(LIBTPU))
 	@touch $@ $(BACKENDS:%=$(STAMP)-%)
 
+$(STAMP)-benchmark: $(STAMP)-test
+	$(call install,the peers of the benchmarks,--editable '.[benchmarks]')
+	@touch $@
+
 # ---- targets ----------------------------------------------------------------
 
-.PHONY: help run test $(BACKENDS:%=test-%) lint format clean
+.PHONY: help run test $(BACKENDS:%=test-%) benchmark lint format clean
 
 help:
 	@echo "make run [BACKEND=jax|torch|tensorflow]  train, sample, export, verify"
 	@echo "make test                                every test on every backend"
 	@echo "make test-jax|test-torch|test-tensorflow every test on one backend"
+	@echo "make benchmark                           every ratio against its target"
 	@echo "make lint                                ruff and mypy"
 	@echo "make format                              let ruff rewrite the files"
 	@echo "make clean                               remove $(VENV) and caches"
@@ -131,6 +136,9 @@ test: $(STAMP)-test
 
 $(BACKENDS:%=test-%): test-%: $(STAMP)-test
 	KERAS_BACKEND=$* $(PYTEST) $(PYTEST_ARGS)
+
+benchmark: $(STAMP)-benchmark
+	$(VENV)/bin/keras-moe bench
 
 lint: $(STAMP)-test
 	$(VENV)/bin/python -m ruff check $(CODE)

@@ -18,9 +18,9 @@ class Contestant(NamedTuple):
 class Question(NamedTuple):
     """One figure of a match; of names joined by `|` the fastest counts.
 
-    The ratio of two contestants' `figure` (`seconds`, `first_step_seconds`
-    or `activation_bytes`) and the largest ratio that meets the target;
-    `None` where there is no target.
+    The ratio of two contestants' `figure` (`seconds`, `first_step_seconds`,
+    `build_seconds` or `activation_bytes`) and the largest ratio that meets
+    the target; `None` where there is no target.
     """
 
     what: str

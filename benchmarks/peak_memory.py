@@ -42,6 +42,17 @@ def _cuda():
                 torch.cuda.memory_allocated,
                 torch.cuda.max_memory_allocated,
             )
+    if keras.config.backend() == "jax":
+        import jax
+
+        device = jax.devices()[0]
+        if device.platform == "gpu":
+            # The peak cannot be reset, but a first step sets it.
+            return (
+                lambda: None,
+                lambda: device.memory_stats()["bytes_in_use"],
+                lambda: device.memory_stats()["peak_bytes_in_use"],
+            )
     return None
 
 

@@ -1,5 +1,6 @@
 """All benchmarks by name."""
 
+from import_matches import imports
 from language_model_matches import decoding
 from language_model_matches import training
 from layer_matches import experts
@@ -11,5 +12,13 @@ BACKENDS = ("jax", "torch", "tensorflow")
 
 SUITE = {
     function.__name__: function
-    for function in (layer, experts, tokens, imbalance, training, decoding)
+    for function in (
+        layer,
+        experts,
+        tokens,
+        imbalance,
+        training,
+        decoding,
+        imports,
+    )
 }

@@ -34,7 +34,7 @@ class Worker:
         first = time.perf_counter()
         self.contestant.step()
         second = time.perf_counter() - first
-        self.repeats = max(1, round(SHORTEST_TURN / second))
+        self.repeats = max(1, round(SHORTEST_TURN / max(second, 1e-3)))
         return {
             "import_seconds": imported - START,
             "build_seconds": built - imported,

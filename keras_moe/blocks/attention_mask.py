@@ -10,7 +10,8 @@ def causal_mask(
 
     Args:
         query_positions: int32 tensor of shape (L,), in tokens.
-        key_positions: int32 tensor of shape (X,), in tokens.
+        key_positions: int32 tensor of shape (X,), in tokens; a negative
+            one is never looked at.
         padding_mask: optional bool tensor of shape (B, X), True = real
             token; padding is never looked at.
         sliding_window: optional int w: key k is visible to query q if
@@ -27,7 +28,7 @@ def causal_mask(
     [[1, 0, 0], [1, 1, 0], [0, 1, 1]]
     """
     distance = query_positions[:, None] - key_positions[None, :]
-    visible = distance >= 0
+    visible = ops.logical_and(distance >= 0, key_positions[None, :] >= 0)
     if sliding_window is not None:
         visible = ops.logical_and(visible, distance < sliding_window)
     visible = visible[None]

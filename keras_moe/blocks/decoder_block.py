@@ -92,9 +92,9 @@ class DecoderBlock(keras.layers.Layer):
         )
         if cache is not None:
             attended, cache = attended
-        x = inputs + self.attention_dropout(attended, training=training)
+        x = inputs + self._drop(self.attention_dropout, attended, training)
         fed = self._feed(self.feed_forward_norm(x), padding_mask, training)
-        x = x + self.feed_forward_dropout(fed, training=training)
+        x = x + self._drop(self.feed_forward_dropout, fed, training)
         return x if cache is None else (x, cache)
 
     def _feed(self, x, padding_mask, training):
@@ -103,6 +103,10 @@ class DecoderBlock(keras.layers.Layer):
                 x, padding_mask=padding_mask, training=training
             )
         return self.feed_forward(x)
+
+    def _drop(self, layer, x, training):
+        # Without compilation, a layer that does nothing still takes time.
+        return layer(x, training=training) if self.dropout else x
 
     def _norm(self, name):
         return keras.layers.RMSNormalization(

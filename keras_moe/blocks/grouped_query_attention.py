@@ -4,6 +4,8 @@ import keras
 from keras import ops
 
 from keras_moe.blocks.attention_mask import causal_mask
+from keras_moe.blocks.rolling_cache import roll
+from keras_moe.blocks.rolling_cache import slot_positions
 from keras_moe.blocks.rotary_embedding import rotate
 from keras_moe.routing.validation import check_positive
 
@@ -31,7 +33,8 @@ class GroupedQueryAttention(keras.layers.Layer):
         padding_mask: optional bool tensor of shape (B, L), True = real token.
         cache: optional pair of tensors (B, X, M, D), the keys and values of
             X positions; those of the inputs are written at
-            `cache_update_index`.
+            `cache_update_index`. Of a cache from `roll_cache` too, which
+            takes one token at a time.
         cache_update_index: int or scalar tensor, position of the first input.
 
     Returns:
@@ -111,9 +114,11 @@ class GroupedQueryAttention(keras.layers.Layer):
         value = self.value(inputs)
         key_positions = positions
         if cache is not None:
-            key = ops.slice_update(cache[0], (0, start, 0, 0), key)
-            value = ops.slice_update(cache[1], (0, start, 0, 0), value)
-            key_positions = ops.arange(ops.shape(key)[1], dtype="int32")
+            num_slots = ops.shape(cache[0])[1]
+            slot = (0, ops.mod(start, num_slots), 0, 0)
+            key = ops.slice_update(cache[0], slot, key)
+            value = ops.slice_update(cache[1], slot, value)
+            key_positions = slot_positions(positions[-1], num_slots)
         new_cache = (key, value)
         mask = causal_mask(
             positions, key_positions, padding_mask, self.sliding_window
@@ -150,6 +155,22 @@ class GroupedQueryAttention(keras.layers.Layer):
             ops.zeros(shape, dtype=self.compute_dtype),
             ops.zeros(shape, dtype=self.compute_dtype),
         )
+
+    def roll_cache(self, cache, length):
+        """Drop from a filled cache what the sliding window will not see.
+
+        Args:
+            cache: pair of tensors (B, X, M, D) of X positions.
+            length: int or scalar tensor, how many positions count.
+
+        Returns:
+            Pair of tensors (B, C, M, D), C = `sliding_window` if that is
+            less than X; tokens are added to it one by one.
+        """
+        window = self.sliding_window
+        if window is None or window >= cache[0].shape[1]:
+            return cache
+        return tuple(roll(each, length, window) for each in cache)
 
     def rematerialized_call(self, layer_call, *args, **kwargs):
         keras_call = super().rematerialized_call(layer_call, *args, **kwargs)

@@ -18,8 +18,8 @@ def bench(
     benchmark: Annotated[
         list[str] | None,
         typer.Argument(
-            help="layer, experts, tokens, imbalance, training, decoding; "
-            "default: all."
+            help="layer, experts, tokens, imbalance, training, decoding, "
+            "imports; default: all."
         ),
     ] = None,
     backend: Annotated[

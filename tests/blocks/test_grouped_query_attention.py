@@ -65,12 +65,14 @@ def test_outputs_equal_the_loops(heads, sliding_window):
     )
 
 
-def test_token_by_token_with_a_cache_equals_all_at_once():
+# Three slots are the window: the fourth token takes the first one's place.
+@pytest.mark.parametrize("num_slots", [8, 3])
+def test_token_by_token_with_a_cache_equals_all_at_once(num_slots):
     layer = GroupedQueryAttention(4, 2, sliding_window=3)
     inputs = np.random.default_rng(0).normal(size=(2, 6, 16))
     inputs = inputs.astype("float32")
     expected = ops.convert_to_numpy(layer(inputs))
-    cache = layer.empty_cache(2, 8)
+    cache = layer.empty_cache(2, num_slots)
     for position in range(6):
         outputs, cache = layer(
             inputs[:, position : position + 1],
@@ -82,6 +84,41 @@ def test_token_by_token_with_a_cache_equals_all_at_once():
             expected[:, position],
             atol=1e-5,
         )
+
+
+# A buffer of eight for a prompt of one to six tokens, the rest of it unknown.
+@pytest.mark.parametrize("length", [1, 2, 4, 6])
+def test_a_prompts_cache_rolled_to_the_window_goes_on_alike(length):
+    layer = GroupedQueryAttention(4, 2, sliding_window=3)
+    inputs = np.random.default_rng(0).normal(size=(2, 8, 16))
+    inputs = inputs.astype("float32")
+    expected = ops.convert_to_numpy(layer(inputs))
+    prompt = inputs.copy()
+    prompt[:, length:] = 9.0
+    _, cache = layer(
+        prompt, cache=layer.empty_cache(2, 8), cache_update_index=0
+    )
+    cache = layer.roll_cache(cache, length)
+    assert [tuple(each.shape) for each in cache] == [(2, 3, 2, 4)] * 2
+    for position in range(length - 1, 8):  # The last one a second time.
+        outputs, cache = layer(
+            inputs[:, position : position + 1],
+            cache=cache,
+            cache_update_index=position,
+        )
+        np.testing.assert_allclose(
+            ops.convert_to_numpy(outputs)[:, 0],
+            expected[:, position],
+            atol=1e-5,
+        )
+
+
+def test_a_cache_shorter_than_the_window_is_kept_whole():
+    for window in (None, 8, 9):
+        layer = GroupedQueryAttention(4, 2, sliding_window=window)
+        layer.build((2, 8, 16))
+        cache = layer.empty_cache(2, 8)
+        assert layer.roll_cache(cache, 3) is cache
 
 
 def test_layer_contract():

@@ -109,8 +109,9 @@ class MixtralCausalLM(RestoredTask, keras_hub.models.CausalLM):
         """
         token_ids = inputs["token_ids"]
         prompt_mask = ops.cast(inputs["padding_mask"], "bool")
-        hidden_states, cache = self._fill_cache(token_ids, prompt_mask)
         prompt_lengths = ops.sum(ops.cast(prompt_mask, "int32"), axis=-1)
+        first = ops.min(prompt_lengths)
+        hidden_states, cache = self._fill_cache(token_ids, prompt_mask, first)
 
         def next(prompt, cache, index):
             last = ops.slice(prompt, (0, index - 1), (ops.shape(prompt)[0], 1))
@@ -127,7 +128,7 @@ class MixtralCausalLM(RestoredTask, keras_hub.models.CausalLM):
             next=next,
             prompt=token_ids,
             cache=cache,
-            index=ops.min(prompt_lengths),
+            index=first,
             mask=prompt_mask,
             stop_token_ids=stop_token_ids,
             hidden_states=hidden_states,
@@ -138,8 +139,8 @@ class MixtralCausalLM(RestoredTask, keras_hub.models.CausalLM):
             "padding_mask": until_stop(token_ids, prompt_mask, stop_token_ids),
         }
 
-    def _fill_cache(self, token_ids, prompt_mask):
-        """Run the prompt through the model once."""
+    def _fill_cache(self, token_ids, prompt_mask, length):
+        """Run the prompt through the model once; keep what will be seen."""
         batch_size, max_length = ops.shape(token_ids)
         cache = tuple(
             block.attention.empty_cache(batch_size, max_length)
@@ -148,4 +149,10 @@ class MixtralCausalLM(RestoredTask, keras_hub.models.CausalLM):
         _, hidden_states, cache = self.call_with_cache(
             token_ids, cache, 0, prompt_mask
         )
-        return hidden_states, cache
+        rolled = [
+            block.attention.roll_cache(block_cache, length)
+            for block, block_cache in zip(
+                self.backbone.decoder_blocks, cache, strict=True
+            )
+        ]
+        return hidden_states, tuple(rolled)

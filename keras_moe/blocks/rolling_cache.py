@@ -1,0 +1,54 @@
+"""Where a key/value cache keeps which position.
+
+A cache of C slots keeps position p in slot p modulo C. Of a sliding window
+no more than C = window positions are ever looked at, so that many slots
+serve a sequence of any length; without a window C is the whole length and
+nothing is ever overwritten.
+"""
+
+from keras import ops
+
+
+def slot_positions(last, num_slots):
+    """Return the position that each slot holds.
+
+    Args:
+        last: int or int32 scalar tensor, the latest position written.
+        num_slots: int C.
+
+    Returns:
+        int32 tensor of shape (C,), the largest position up to `last` that
+        belongs in the slot; negative where nothing was written yet.
+
+    Example:
+
+    >>> import numpy as np
+    >>> np.array(slot_positions(last=4, num_slots=3)).tolist()
+    [3, 4, 2]
+    >>> np.array(slot_positions(last=1, num_slots=3)).tolist()
+    [0, 1, -1]
+    """
+    slots = ops.arange(num_slots, dtype="int32")
+    return last - ops.mod(last - slots, num_slots)
+
+
+def roll(cache, length, num_slots):
+    """Keep the latest positions of a cache that holds all of them.
+
+    Args:
+        cache: tensor of shape (B, X, M, D), position p in slot p.
+        length: int or int32 scalar tensor, how many positions count.
+        num_slots: int C, at most X.
+
+    Returns:
+        Tensor of shape (B, C, M, D), position p in slot p modulo C.
+
+    Example:
+
+    >>> import numpy as np
+    >>> cache = np.arange(5.0).reshape(1, 5, 1, 1)
+    >>> np.array(roll(cache, length=5, num_slots=3)).ravel().tolist()
+    [3.0, 4.0, 2.0]
+    """
+    positions = slot_positions(length - 1, num_slots)
+    return ops.take(cache, ops.maximum(positions, 0), axis=1)
