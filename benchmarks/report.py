@@ -2,7 +2,8 @@
 
     python benchmarks/report.py benchmarks/results/cpu.json
 
-writes `cpu.md` and `cpu_<benchmark>.svg` beside it.
+writes `cpu.md` and `cpu_<benchmark>.svg` beside it (`cpu_layer.json`:
+`cpu_layer.svg`).
 """
 
 import json
@@ -62,7 +63,9 @@ def plot(results, folder, stem):
     import matplotlib
 
     matplotlib.use("Agg")
+    matplotlib.rcParams["svg.fonttype"] = "none"  # Text stays text.
     from matplotlib import pyplot
+    from matplotlib import ticker
 
     paths = []
     for benchmark in dict.fromkeys(m["benchmark"] for m in results["matches"]):
@@ -87,10 +90,16 @@ def plot(results, folder, stem):
         axes.set_yticks(list(heights), [name for name, _ in rows], fontsize=7)
         axes.axvline(1.0, color="grey", linewidth=0.8)
         axes.set_xscale("log")
+        for each in (
+            axes.xaxis.set_major_formatter,
+            axes.xaxis.set_minor_formatter,
+        ):
+            each(ticker.FuncFormatter(lambda x, _: f"{x:g}"))
         axes.set_xlabel("ratio (less is better); the bar is the target")
         axes.set_title(f"{benchmark}, {results['device']}")
         axes.grid(axis="x", which="both", alpha=0.3)
-        path = folder / f"{stem}_{benchmark}.svg"
+        name = stem if stem.endswith(benchmark) else f"{stem}_{benchmark}"
+        path = folder / f"{name}.svg"
         figure.savefig(path)
         pyplot.close(figure)
         paths.append(path)
