@@ -116,4 +116,4 @@ def _contestant(name, function, arguments, backend):
 
 
 def _arguments(sizes, num_tokens, dtype="float32"):
-    return {**sizes._asdict(), "num_tokens": num_tokens, "dtype": dtype}
+    return {"sizes": sizes, "num_tokens": num_tokens, "dtype": dtype}

@@ -13,94 +13,73 @@ from contestants.contestant import Contestant
 from keras_moe.layers import FeedForward
 from keras_moe.layers import SparseMoE
 from keras_moe.routing import choose_top_k
+from sizes import Sizes
 
 
-def sparse_moe(
-    num_experts,
-    top_k,
-    hidden_dim,
-    intermediate_dim,
-    num_tokens,
-    dtype="float32",
-    load=None,
-    implementation="auto",
-):
+def sparse_moe(sizes, num_tokens, dtype, load=None, implementation="auto"):
+    sizes = Sizes(*sizes)
     router = None
     if load is not None:
-        router = FixedRouter(load, num_experts, top_k)
+        router = FixedRouter(load, sizes.num_experts, sizes.top_k)
     layer = SparseMoE(
-        num_experts,
-        intermediate_dim,
-        top_k,
+        sizes.num_experts,
+        sizes.intermediate_dim,
+        sizes.top_k,
         router=router,
         implementation=implementation,
         dtype=dtype,
     )
-    return _training_step(layer, hidden_dim, num_tokens, dtype)
+    return _training_step(layer, sizes.hidden_dim, num_tokens, dtype)
 
 
-def every_expert(
-    num_experts,
-    top_k,
-    hidden_dim,
-    intermediate_dim,
-    num_tokens,
-    dtype="float32",
-):
+def ragged_dot(sizes, num_tokens, dtype):
+    return sparse_moe(sizes, num_tokens, dtype, implementation="ragged_dot")
+
+
+def every_expert(sizes, num_tokens, dtype):
+    sizes = Sizes(*sizes)
     layer = SparseMoE(
-        num_experts, intermediate_dim, top_k, dispatcher="dense", dtype=dtype
+        sizes.num_experts,
+        sizes.intermediate_dim,
+        sizes.top_k,
+        dispatcher="dense",
+        dtype=dtype,
     )
-    return _training_step(layer, hidden_dim, num_tokens, dtype)
+    return _training_step(layer, sizes.hidden_dim, num_tokens, dtype)
 
 
-def dense_mlp(
-    num_experts,
-    top_k,
-    hidden_dim,
-    intermediate_dim,
-    num_tokens,
-    dtype="float32",
-):
-    layer = FeedForward(top_k * intermediate_dim, dtype=dtype)
-    return _training_step(layer, hidden_dim, num_tokens, dtype)
+def dense_mlp(sizes, num_tokens, dtype):
+    sizes = Sizes(*sizes)
+    layer = FeedForward(sizes.top_k * sizes.intermediate_dim, dtype=dtype)
+    return _training_step(layer, sizes.hidden_dim, num_tokens, dtype)
 
 
-def ragged_dot(**arguments):
-    return sparse_moe(**arguments, implementation="ragged_dot")
-
-
-def transformers_block(
-    num_experts,
-    top_k,
-    hidden_dim,
-    intermediate_dim,
-    num_tokens,
-    dtype="float32",
-    experts_implementation="grouped_mm",
-):
+def transformers_block(sizes, num_tokens, dtype):
     import torch
     from transformers import Qwen3MoeConfig
     from transformers.models.qwen3_moe.modeling_qwen3_moe import (
         Qwen3MoeSparseMoeBlock,
     )
 
+    sizes = Sizes(*sizes)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     torch_dtype = getattr(torch, dtype)
     config = Qwen3MoeConfig(
-        hidden_size=hidden_dim,
-        moe_intermediate_size=intermediate_dim,
-        num_experts=num_experts,
-        num_experts_per_tok=top_k,
+        hidden_size=sizes.hidden_dim,
+        moe_intermediate_size=sizes.intermediate_dim,
+        num_experts=sizes.num_experts,
+        num_experts_per_tok=sizes.top_k,
         norm_topk_prob=True,
     )
-    config._experts_implementation = experts_implementation
+    config._experts_implementation = "grouped_mm"
     with torch.device(device):
         block = Qwen3MoeSparseMoeBlock(config).to(torch_dtype)
         for parameter in block.parameters():
-            torch.nn.init.normal_(parameter, std=hidden_dim**-0.5)
+            torch.nn.init.normal_(parameter, std=sizes.hidden_dim**-0.5)
     parameters = list(block.parameters())
-    inputs = torch.randn(1, num_tokens, hidden_dim, dtype=torch_dtype)
-    inputs = inputs.to(device)
+    inputs = torch.randn(1, num_tokens, sizes.hidden_dim).to(
+        device, torch_dtype
+    )
 
     def step():
         given = inputs.detach().requires_grad_()
