@@ -116,8 +116,6 @@ def _environment(backend):
         # Contestants share the device: none may take all of its memory.
         "XLA_PYTHON_CLIENT_PREALLOCATE": "false",
         "TF_FORCE_GPU_ALLOW_GROWTH": "true",
-        # Waiting threads must not spin while another contestant works.
-        "OMP_WAIT_POLICY": "PASSIVE",
         "PYTHONPATH": os.pathsep.join(
             [str(FOLDER.parent), os.environ.get("PYTHONPATH", "")]
         ),
