@@ -11,15 +11,8 @@ THEIR_BEST = "|".join(f"transformers {name}" for name in TRANSFORMERS)
 def training(scale, backends):
     """The training step of two layers, and the time to the first one."""
     for sizes, over_hub in scale.models:
-        arguments = {"sizes": sizes._asdict(), "batch_size": scale.batch_size}
-        questions = [
-            Question(
-                "our best / transformers' best",
-                "|".join(backends),
-                THEIR_BEST,
-                1 / 1.3,
-            )
-        ]
+        arguments = {"sizes": sizes, "batch_size": scale.batch_size}
+        questions = [_our_best(backends, 1 / 1.3)]
         for backend in backends:
             questions += [
                 Question(
@@ -50,18 +43,11 @@ def decoding(scale, backends):
     """Greedy decoding with a cache, four layers."""
     for batch_size in (1, 8):
         arguments = {
-            "sizes": {**scale.decoding._asdict(), "num_layers": 4},
+            "sizes": scale.decoding,
             "batch_size": batch_size,
             "num_tokens": scale.decoded_tokens,
         }
-        questions = [
-            Question(
-                "our best / transformers' best",
-                "|".join(backends),
-                THEIR_BEST,
-                1 / 1.5,
-            )
-        ]
+        questions = [_our_best(backends, 1 / 1.5)]
         for backend in backends:
             questions += [
                 Question(
@@ -77,6 +63,11 @@ def decoding(scale, backends):
         contestants = _contestants("decode", arguments, backends)
         case = f"{scale.decoding} batch {batch_size}"
         yield Match("decoding", case, "all", contestants, questions, 2)
+
+
+def _our_best(backends, target):
+    what = "our best / transformers' best"
+    return Question(what, "|".join(backends), THEIR_BEST, target)
 
 
 def _contestants(what, arguments, backends):

@@ -1,75 +1,46 @@
-"""A small language model: forward, training step, greedy decoding.
+"""A small language model: training step and greedy decoding.
 
 The same sizes for all: Mixtral's architecture for up to 8 experts, for more
 the peers' Qwen3-MoE, which is Mixtral plus a norm of queries and keys.
 """
 
-from typing import NamedTuple
-
 import numpy as np
 
 from contestants.contestant import Contestant
+from sizes import Sizes
 
 VOCABULARY = 512
+LENGTH = 256
 PROMPT = 32
+TRAINED_LAYERS = 2
+DECODED_LAYERS = 4
 
 
-class Sizes(NamedTuple):
-    """What all models have in common."""
-
-    num_experts: int
-    top_k: int
-    hidden_dim: int
-    intermediate_dim: int
-    num_layers: int = 2
-
-    def draw(self, batch_size, length):
-        rng = np.random.default_rng(0)
-        return rng.integers(1, VOCABULARY, (batch_size, length)).astype("int32")
+def train_keras_moe(sizes, batch_size):
+    sizes = Sizes(*sizes)
+    return _train(_keras_moe(sizes, TRAINED_LAYERS), batch_size)
 
 
-def train_keras_moe(sizes, batch_size, length=256):
-    return _train(
-        _keras_moe(Sizes(**sizes)), Sizes(**sizes), batch_size, length
-    )
+def train_keras_hub(sizes, batch_size):
+    sizes = Sizes(*sizes)
+    return _train(_keras_hub(sizes, TRAINED_LAYERS), batch_size)
 
 
-def train_keras_hub(sizes, batch_size, length=256):
-    return _train(
-        _keras_hub(Sizes(**sizes)), Sizes(**sizes), batch_size, length
-    )
+def decode_keras_moe(sizes, batch_size, num_tokens):
+    sizes = Sizes(*sizes)
+    return _decode(_keras_moe(sizes, DECODED_LAYERS), batch_size, num_tokens)
 
 
-def predict_keras_moe(sizes, batch_size, length=256):
-    return _predict(
-        _keras_moe(Sizes(**sizes)), Sizes(**sizes), batch_size, length
-    )
+def decode_keras_hub(sizes, batch_size, num_tokens):
+    sizes = Sizes(*sizes)
+    return _decode(_keras_hub(sizes, DECODED_LAYERS), batch_size, num_tokens)
 
 
-def predict_keras_hub(sizes, batch_size, length=256):
-    return _predict(
-        _keras_hub(Sizes(**sizes)), Sizes(**sizes), batch_size, length
-    )
-
-
-def decode_keras_moe(sizes, batch_size, num_tokens=64):
-    return _decode(
-        _keras_moe(Sizes(**sizes)), Sizes(**sizes), batch_size, num_tokens
-    )
-
-
-def decode_keras_hub(sizes, batch_size, num_tokens=64):
-    return _decode(
-        _keras_hub(Sizes(**sizes)), Sizes(**sizes), batch_size, num_tokens
-    )
-
-
-def train_transformers(sizes, batch_size, implementation, length=256):
+def train_transformers(sizes, batch_size, implementation):
     import torch
 
-    sizes = Sizes(**sizes)
-    model = _transformers(sizes, implementation)
-    token_ids = _on_device(model, sizes.draw(batch_size, length))
+    model = _transformers(Sizes(*sizes), TRAINED_LAYERS, implementation)
+    token_ids = _on_device(model, _draw(batch_size, LENGTH))
     optimizer = torch.optim.AdamW(model.parameters(), 1e-4)
 
     def step():
@@ -82,24 +53,9 @@ def train_transformers(sizes, batch_size, implementation, length=256):
     return Contestant(step)
 
 
-def predict_transformers(sizes, batch_size, implementation, length=256):
-    import torch
-
-    sizes = Sizes(**sizes)
-    model = _transformers(sizes, implementation).eval()
-    token_ids = _on_device(model, sizes.draw(batch_size, length))
-
-    @torch.no_grad()
-    def step():
-        return model(token_ids).logits.float().sum().item()
-
-    return Contestant(step)
-
-
-def decode_transformers(sizes, batch_size, implementation, num_tokens=64):
-    sizes = Sizes(**sizes)
-    model = _transformers(sizes, implementation).eval()
-    prompts = _on_device(model, sizes.draw(batch_size, PROMPT))
+def decode_transformers(sizes, batch_size, num_tokens, implementation):
+    model = _transformers(Sizes(*sizes), DECODED_LAYERS, implementation).eval()
+    prompts = _on_device(model, _draw(batch_size, PROMPT))
 
     def step():
         return model.generate(
@@ -113,10 +69,10 @@ def decode_transformers(sizes, batch_size, implementation, num_tokens=64):
     return Contestant(lambda: step().item())
 
 
-def _train(model, sizes, batch_size, length):
+def _train(model, batch_size):
     import keras
 
-    token_ids = sizes.draw(batch_size, length)
+    token_ids = _draw(batch_size, LENGTH)
     inputs = {"token_ids": token_ids, "padding_mask": np.ones_like(token_ids)}
     model.compile(
         keras.optimizers.AdamW(1e-4),
@@ -126,14 +82,8 @@ def _train(model, sizes, batch_size, length):
     return Contestant(lambda: float(model.train_on_batch(inputs, token_ids)))
 
 
-def _predict(model, sizes, batch_size, length):
-    token_ids = sizes.draw(batch_size, length)
-    inputs = {"token_ids": token_ids, "padding_mask": np.ones_like(token_ids)}
-    return Contestant(lambda: model.predict_on_batch(inputs))
-
-
-def _decode(model, sizes, batch_size, num_tokens):
-    prompts = sizes.draw(batch_size, PROMPT)
+def _decode(model, batch_size, num_tokens):
+    prompts = _draw(batch_size, PROMPT)
     beyond = ((0, 0), (0, num_tokens))
     inputs = {
         "token_ids": np.pad(prompts, beyond),
@@ -143,7 +93,7 @@ def _decode(model, sizes, batch_size, num_tokens):
     return Contestant(lambda: model.generate(inputs, stop_token_ids=None))
 
 
-def _keras_moe(sizes):
+def _keras_moe(sizes, num_layers):
     from keras_moe.models import MixtralBackbone
     from keras_moe.models import MixtralCausalLM
 
@@ -152,18 +102,20 @@ def _keras_moe(sizes):
             vocabulary_size=VOCABULARY,
             num_query_heads=8,
             num_key_value_heads=4,
+            num_layers=num_layers,
             **sizes._asdict(),
         )
     )
 
 
-def _keras_hub(sizes):
+def _keras_hub(sizes, num_layers):
     import keras_hub
 
     common = {
         "vocabulary_size": VOCABULARY,
         "num_query_heads": 8,
         "num_key_value_heads": 4,
+        "num_layers": num_layers,
         **sizes._asdict(),
     }
     if sizes.num_experts <= 8:
@@ -180,7 +132,7 @@ def _keras_hub(sizes):
     )
 
 
-def _transformers(sizes, implementation):
+def _transformers(sizes, num_layers, implementation):
     import torch
     import transformers
 
@@ -189,7 +141,7 @@ def _transformers(sizes, implementation):
         "vocab_size": VOCABULARY,
         "hidden_size": sizes.hidden_dim,
         "intermediate_size": sizes.intermediate_dim,
-        "num_hidden_layers": sizes.num_layers,
+        "num_hidden_layers": num_layers,
         "num_attention_heads": 8,
         "num_key_value_heads": 4,
         "num_experts_per_tok": sizes.top_k,
@@ -213,6 +165,11 @@ def _transformers(sizes, implementation):
         )
     model.config._experts_implementation = implementation
     return model.to("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def _draw(batch_size, length):
+    rng = np.random.default_rng(0)
+    return rng.integers(1, VOCABULARY, (batch_size, length)).astype("int32")
 
 
 def _on_device(model, token_ids):

@@ -1,8 +1,8 @@
 """Which implementation of the grouped product serves where, and why.
 
 The one table. A backend's `grouped_kernels.py` holds the code behind the
-names; `grouped_matmul` asks here which of them to run. The figures in the
-reasons are those of docs/performance.md.
+names; `grouped_matmul` asks here which of them to run. The measurements are
+in docs/performance.md.
 """
 
 from typing import NamedTuple

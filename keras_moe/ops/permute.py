@@ -7,10 +7,11 @@ differentiation of a gather would use (slow on CPU, unordered on GPU).
 
 from keras import ops
 
-from keras_moe.ops.backend import load
+from keras_moe.ops import row_sums
+from keras_moe.ops.backend import load_or
 from keras_moe.ops.gradients import custom_vjp
 
-_row_sums = load("row_sums")
+_row_sums = load_or("row_sums", row_sums)
 
 
 def gather_rows(tokens, order, inverse):

@@ -39,14 +39,13 @@ def grouped_rows(inputs, kernels, group_sizes, transpose_kernels):
     if transpose_kernels:
         return blocks.grouped_rows(inputs, kernels, group_sizes, True)
     num_rows, inner = inputs.shape
-    num_groups, _, outer = kernels.shape
+    outer = kernels.shape[2]
     tile = TILE if inner % TILE == 0 else inner
     tiles_per_row = inner // tile
     ends = ops.cumsum(group_sizes)
     position = ops.arange(num_rows, dtype="int32")
     passed = position[:, None] >= ends[None, :]  # (R, E)
     group = ops.sum(ops.cast(passed, "int32"), axis=-1)  # (R,)
-    group = ops.minimum(group, num_groups - 1)
 
     def add_tile(index, outputs):
         row, start = index // tiles_per_row, index % tiles_per_row * tile

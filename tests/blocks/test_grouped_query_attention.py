@@ -65,15 +65,8 @@ def test_outputs_equal_the_loops(heads, sliding_window):
     )
 
 
-# Three slots are the window: the fourth token takes the first one's place.
-@pytest.mark.parametrize("num_slots", [8, 3])
-def test_token_by_token_with_a_cache_equals_all_at_once(num_slots):
-    layer = GroupedQueryAttention(4, 2, sliding_window=3)
-    inputs = np.random.default_rng(0).normal(size=(2, 6, 16))
-    inputs = inputs.astype("float32")
-    expected = ops.convert_to_numpy(layer(inputs))
-    cache = layer.empty_cache(2, num_slots)
-    for position in range(6):
+def check_token_by_token(layer, inputs, cache, positions, expected):
+    for position in positions:
         outputs, cache = layer(
             inputs[:, position : position + 1],
             cache=cache,
@@ -84,6 +77,17 @@ def test_token_by_token_with_a_cache_equals_all_at_once(num_slots):
             expected[:, position],
             atol=1e-5,
         )
+
+
+# Three slots are the window: the fourth token takes the first one's place.
+@pytest.mark.parametrize("num_slots", [8, 3])
+def test_token_by_token_with_a_cache_equals_all_at_once(num_slots):
+    layer = GroupedQueryAttention(4, 2, sliding_window=3)
+    inputs = np.random.default_rng(0).normal(size=(2, 6, 16))
+    inputs = inputs.astype("float32")
+    expected = ops.convert_to_numpy(layer(inputs))
+    cache = layer.empty_cache(2, num_slots)
+    check_token_by_token(layer, inputs, cache, range(6), expected)
 
 
 # A buffer of eight for a prompt of one to six tokens, the rest of it unknown.
@@ -100,17 +104,9 @@ def test_a_prompts_cache_rolled_to_the_window_goes_on_alike(length):
     )
     cache = layer.roll_cache(cache, length)
     assert [tuple(each.shape) for each in cache] == [(2, 3, 2, 4)] * 2
-    for position in range(length - 1, 8):  # The last one a second time.
-        outputs, cache = layer(
-            inputs[:, position : position + 1],
-            cache=cache,
-            cache_update_index=position,
-        )
-        np.testing.assert_allclose(
-            ops.convert_to_numpy(outputs)[:, 0],
-            expected[:, position],
-            atol=1e-5,
-        )
+    # The last one of the prompt a second time.
+    positions = range(length - 1, 8)
+    check_token_by_token(layer, inputs, cache, positions, expected)
 
 
 def test_a_cache_shorter_than_the_window_is_kept_whole():

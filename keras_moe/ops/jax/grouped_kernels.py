@@ -71,7 +71,8 @@ def tiled_outer(inputs, cotangents, group_sizes):
     if not isinstance(inputs.shape[0], int):
         # A Pallas kernel is made for one number of rows.
         return ragged_outer(inputs, cotangents, group_sizes)
-    # Imported late: Pallas takes a second that only TPUs are worth.
+    # Imported late: it takes time, and not with `import keras_moe`. JAX
+    # traces the products of all platforms, so the first product pays.
     from keras_moe.ops.jax.megablox import grouped_outer
 
     return grouped_outer(inputs, cotangents, group_sizes)
