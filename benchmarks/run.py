@@ -113,6 +113,8 @@ def _parse():
     for name in arguments.benchmark:
         if name not in SUITE:
             parser.error(f"no benchmark {name!r}; known: {', '.join(SUITE)}")
+    if arguments.out.is_dir():
+        parser.error(f"--out takes a file's name, {arguments.out} is a folder")
     return arguments
 
 

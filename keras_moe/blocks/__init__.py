@@ -1,9 +1,11 @@
 """Attention, positions and the blocks that models are assembled from."""
 
+from keras_moe.blocks.attend import attend
 from keras_moe.blocks.attention_mask import causal_mask
 from keras_moe.blocks.decoder_block import DecoderBlock
 from keras_moe.blocks.grouped_query_attention import GroupedQueryAttention
 from keras_moe.blocks.relative_position_bias import RelativePositionBias
+from keras_moe.blocks.rotary_embedding import rotary_frequencies
 from keras_moe.blocks.rotary_embedding import rotate
 from keras_moe.blocks.t5_attention import T5Attention
 from keras_moe.blocks.t5_decoder_block import T5DecoderBlock
@@ -18,6 +20,8 @@ __all__ = [
     "T5DecoderBlock",
     "T5EncoderBlock",
     "T5FeedForwardBlock",
+    "attend",
     "causal_mask",
+    "rotary_frequencies",
     "rotate",
 ]

@@ -3,9 +3,11 @@
 import keras
 from keras import ops
 
+from keras_moe.blocks.attend import attend
 from keras_moe.blocks.attention_mask import causal_mask
 from keras_moe.blocks.rolling_cache import roll
 from keras_moe.blocks.rolling_cache import slot_positions
+from keras_moe.blocks.rotary_embedding import rotary_frequencies
 from keras_moe.blocks.rotary_embedding import rotate
 from keras_moe.routing.validation import check_positive
 
@@ -16,7 +18,8 @@ class GroupedQueryAttention(keras.layers.Layer):
 
     Each of M key/value heads serves N / M query heads (Ainslie et al., 2023,
     https://arxiv.org/abs/2305.13245), which shrinks the cache by that
-    factor. No biases.
+    factor. The published variations are arguments: biases, norms of queries
+    and keys, clipping, soft cap, scale, window.
 
     Args:
         num_query_heads: int N.
@@ -26,12 +29,24 @@ class GroupedQueryAttention(keras.layers.Layer):
             included.
         rope_max_wavelength: float, the published `rope_theta`.
         rope_scaling_factor: float, divides the positions.
+        rope_dim: optional int, how many features of a head turn; `None` is
+            all of them.
+        use_query_key_value_bias: bool (Qwen2).
+        use_output_bias: bool.
+        query_key_norm: `None`; `"head"`, an RMS norm of each head's query
+            and key (Qwen3); or `"projection"`, of all heads' together
+            (OLMoE).
+        layer_norm_epsilon: float, of that norm.
+        clip_query_key_value: optional float, largest magnitude of queries,
+            keys and values (DBRX, OLMoE). After the norm, before rotation.
+        attention_scale: optional float; `None` means `1 / sqrt(D)`.
+        soft_cap: optional float, as for `attend` (Grok-1).
         kernel_initializer: for the four projections.
 
     Call arguments:
         inputs: float tensor of shape (B, L, H).
         padding_mask: optional bool tensor of shape (B, L), True = real token.
-        cache: optional pair of tensors (B, X, M, D), the keys and values of
+        cache: optional pair of tensors (B, M, X, D), the keys and values of
             X positions; those of the inputs are written at
             `cache_update_index`. Of a cache from `roll_cache` too, which
             takes one token at a time.
@@ -43,7 +58,7 @@ class GroupedQueryAttention(keras.layers.Layer):
 
     Raises:
         ValueError: If M does not divide N, or N does not divide H while
-            `head_dim` is `None`.
+            `head_dim` is `None`, or `query_key_norm` is unknown.
 
     Example:
 
@@ -61,6 +76,14 @@ class GroupedQueryAttention(keras.layers.Layer):
         sliding_window=None,
         rope_max_wavelength=10_000.0,
         rope_scaling_factor=1.0,
+        rope_dim=None,
+        use_query_key_value_bias=False,
+        use_output_bias=False,
+        query_key_norm=None,
+        layer_norm_epsilon=1e-6,
+        clip_query_key_value=None,
+        attention_scale=None,
+        soft_cap=None,
         kernel_initializer="glorot_uniform",
         **kwargs,
     ):
@@ -76,29 +99,58 @@ class GroupedQueryAttention(keras.layers.Layer):
                 f"num_key_value_heads={num_key_value_heads}. Each key/value "
                 "head serves the same number of query heads."
             )
+        if query_key_norm not in (None, "head", "projection"):
+            raise ValueError(
+                "Expected `query_key_norm` to be None, 'head' or "
+                f"'projection'. Received: query_key_norm={query_key_norm!r}"
+            )
         self.num_query_heads = num_query_heads
         self.num_key_value_heads = num_key_value_heads
         self.head_dim = head_dim
         self.sliding_window = sliding_window
         self.rope_max_wavelength = rope_max_wavelength
         self.rope_scaling_factor = rope_scaling_factor
+        self.rope_dim = rope_dim
+        self.use_query_key_value_bias = use_query_key_value_bias
+        self.use_output_bias = use_output_bias
+        self.query_key_norm = query_key_norm
+        self.layer_norm_epsilon = layer_norm_epsilon
+        self.clip_query_key_value = clip_query_key_value
+        self.attention_scale = attention_scale
+        self.soft_cap = soft_cap
         self.kernel_initializer = keras.initializers.get(kernel_initializer)
 
     def build(self, inputs_shape, padding_mask_shape=None):
         hidden_dim = inputs_shape[-1]
         head_dim = self.head_dim or self._default_head_dim(hidden_dim)
         self._head_dim = head_dim
+        self._frequencies = rotary_frequencies(
+            self.rope_dim or head_dim,
+            self.rope_max_wavelength,
+            self.rope_scaling_factor,
+        )
         queries = (self.num_query_heads, head_dim)
         keys = (self.num_key_value_heads, head_dim)
-        self.query = self._projection("query", "bth,hnd->btnd", queries)
-        self.key = self._projection("key", "bth,hmd->btmd", keys)
-        self.value = self._projection("value", "bth,hmd->btmd", keys)
-        for projection in (self.query, self.key, self.value):
+        bias = self.use_query_key_value_bias
+        for name, equation, shape in (
+            ("query", "bth,hnd->btnd", queries),
+            ("key", "bth,hmd->btmd", keys),
+            ("value", "bth,hmd->btmd", keys),
+        ):
+            axes = equation[-2:] if bias else None
+            projection = self._projection(name, equation, shape, axes)
             projection.build(inputs_shape)
+            setattr(self, name, projection)
         self.output_dense = self._projection(
-            "output", "btnd,ndh->bth", (hidden_dim,)
+            "output",
+            "btnd,ndh->bth",
+            (hidden_dim,),
+            "h" if self.use_output_bias else None,
         )
         self.output_dense.build((*inputs_shape[:-1], *queries))
+        if self.query_key_norm is not None:
+            self.query_norm = self._make_norm("query_norm", queries)
+            self.key_norm = self._make_norm("key_norm", keys)
 
     def call(
         self,
@@ -109,31 +161,47 @@ class GroupedQueryAttention(keras.layers.Layer):
     ):
         start = 0 if cache_update_index is None else cache_update_index
         positions = start + ops.arange(ops.shape(inputs)[1], dtype="int32")
-        query = self._rotate(self.query(inputs), positions)
-        key = self._rotate(self.key(inputs), positions)
-        value = self.value(inputs)
+        query, key, value = self._project(inputs)
+        query = self._rotate(query, positions)
+        key = ops.transpose(self._rotate(key, positions), (0, 2, 1, 3))
+        value = ops.transpose(value, (0, 2, 1, 3))
         key_positions = positions
         if cache is not None:
-            num_slots = ops.shape(cache[0])[1]
-            slot = (0, ops.mod(start, num_slots), 0, 0)
+            num_slots = ops.shape(cache[0])[2]
+            slot = (0, 0, ops.mod(start, num_slots), 0)
             key = ops.slice_update(cache[0], slot, key)
             value = ops.slice_update(cache[1], slot, value)
             key_positions = slot_positions(positions[-1], num_slots)
-        new_cache = (key, value)
-        mask = causal_mask(
+        visible = causal_mask(
             positions, key_positions, padding_mask, self.sliding_window
         )
-        # The mask needs the query's batch size: torch does not broadcast it.
-        shape = (ops.shape(inputs)[0], 1, *ops.shape(mask)[1:])
-        mask = ops.broadcast_to(mask[:, None], shape)
-        outputs = ops.dot_product_attention(
-            query,
-            self._repeat_single_head(key),
-            self._repeat_single_head(value),
-            mask=mask,
+        outputs = attend(
+            query, key, value, visible, self.attention_scale, self.soft_cap
         )
         outputs = self.output_dense(outputs)
-        return outputs if cache is None else (outputs, new_cache)
+        return outputs if cache is None else (outputs, (key, value))
+
+    def _project(self, inputs):
+        query, key, value = (
+            projection(inputs)
+            for projection in (self.query, self.key, self.value)
+        )
+        if self.query_key_norm is not None:
+            query = self._norm(self.query_norm, query)
+            key = self._norm(self.key_norm, key)
+        if self.clip_query_key_value is not None:
+            limit = self.clip_query_key_value
+            query, key, value = (
+                ops.clip(each, -limit, limit) for each in (query, key, value)
+            )
+        return query, key, value
+
+    def _norm(self, norm, heads):
+        if self.query_key_norm == "head":
+            return norm(heads)
+        shape = ops.shape(heads)
+        width = heads.shape[-2] * heads.shape[-1]
+        return ops.reshape(norm(ops.reshape(heads, (*shape[:2], width))), shape)
 
     def empty_cache(self, batch_size, max_length):
         """Make the cache for sequences of up to `max_length` tokens.
@@ -143,12 +211,12 @@ class GroupedQueryAttention(keras.layers.Layer):
             max_length: int X.
 
         Returns:
-            Pair of zero tensors of shape (B, X, M, D) in the compute dtype.
+            Pair of zero tensors of shape (B, M, X, D) in the compute dtype.
         """
         shape = (
             batch_size,
-            max_length,
             self.num_key_value_heads,
+            max_length,
             self._head_dim,
         )
         return (
@@ -160,15 +228,15 @@ class GroupedQueryAttention(keras.layers.Layer):
         """Drop from a filled cache what the sliding window will not see.
 
         Args:
-            cache: pair of tensors (B, X, M, D) of X positions.
+            cache: pair of tensors (B, M, X, D) of X positions.
             length: int or scalar tensor, how many positions count.
 
         Returns:
-            Pair of tensors (B, C, M, D), C = `sliding_window` if that is
+            Pair of tensors (B, M, C, D), C = `sliding_window` if that is
             less than X; tokens are added to it one by one.
         """
         window = self.sliding_window
-        if window is None or window >= cache[0].shape[1]:
+        if window is None or window >= cache[0].shape[2]:
             return cache
         return tuple(roll(each, length, window) for each in cache)
 
@@ -188,13 +256,6 @@ class GroupedQueryAttention(keras.layers.Layer):
 
         return call
 
-    def _repeat_single_head(self, heads):
-        # Keras repeats shared heads by itself, but a single one only on JAX
-        # and PyTorch.
-        if self.num_key_value_heads > 1:
-            return heads
-        return ops.repeat(heads, self.num_query_heads, axis=2)
-
     def _default_head_dim(self, hidden_dim):
         if hidden_dim % self.num_query_heads:
             raise ValueError(
@@ -204,7 +265,16 @@ class GroupedQueryAttention(keras.layers.Layer):
             )
         return hidden_dim // self.num_query_heads
 
-    def _projection(self, name, equation, output_shape):
+    def _make_norm(self, name, heads):
+        num_heads, head_dim = heads
+        per_head = self.query_key_norm == "head"
+        norm = keras.layers.RMSNormalization(
+            epsilon=self.layer_norm_epsilon, dtype=self.dtype_policy, name=name
+        )
+        norm.build((None, head_dim if per_head else num_heads * head_dim))
+        return norm
+
+    def _projection(self, name, equation, output_shape, bias_axes):
         initializer = self.kernel_initializer
         if isinstance(initializer, keras.initializers.Initializer):
             initializer = initializer.clone()
@@ -213,18 +283,14 @@ class GroupedQueryAttention(keras.layers.Layer):
             return keras.layers.EinsumDense(
                 equation,
                 output_shape=(None, *output_shape),
+                bias_axes=bias_axes,
                 kernel_initializer=initializer,
                 dtype=self.dtype_policy,
                 name=name,
             )
 
     def _rotate(self, inputs, positions):
-        return rotate(
-            inputs,
-            positions,
-            self.rope_max_wavelength,
-            self.rope_scaling_factor,
-        )
+        return rotate(inputs, positions, self._frequencies)
 
     def compute_output_shape(self, inputs_shape, padding_mask_shape=None):
         return inputs_shape
@@ -238,6 +304,14 @@ class GroupedQueryAttention(keras.layers.Layer):
             "sliding_window": self.sliding_window,
             "rope_max_wavelength": self.rope_max_wavelength,
             "rope_scaling_factor": self.rope_scaling_factor,
+            "rope_dim": self.rope_dim,
+            "use_query_key_value_bias": self.use_query_key_value_bias,
+            "use_output_bias": self.use_output_bias,
+            "query_key_norm": self.query_key_norm,
+            "layer_norm_epsilon": self.layer_norm_epsilon,
+            "clip_query_key_value": self.clip_query_key_value,
+            "attention_scale": self.attention_scale,
+            "soft_cap": self.soft_cap,
             "kernel_initializer": keras.initializers.serialize(
                 self.kernel_initializer
             ),

@@ -36,19 +36,19 @@ def roll(cache, length, num_slots):
     """Keep the latest positions of a cache that holds all of them.
 
     Args:
-        cache: tensor of shape (B, X, M, D), position p in slot p.
+        cache: tensor of shape (B, M, X, D), position p in slot p.
         length: int or int32 scalar tensor, how many positions count.
         num_slots: int C, at most X.
 
     Returns:
-        Tensor of shape (B, C, M, D), position p in slot p modulo C.
+        Tensor of shape (B, M, C, D), position p in slot p modulo C.
 
     Example:
 
     >>> import numpy as np
-    >>> cache = np.arange(5.0).reshape(1, 5, 1, 1)
+    >>> cache = np.arange(5.0).reshape(1, 1, 5, 1)
     >>> np.array(roll(cache, length=5, num_slots=3)).ravel().tolist()
     [3.0, 4.0, 2.0]
     """
     positions = slot_positions(length - 1, num_slots)
-    return ops.take(cache, ops.maximum(positions, 0), axis=1)
+    return ops.take(cache, ops.maximum(positions, 0), axis=2)

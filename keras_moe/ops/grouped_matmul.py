@@ -27,8 +27,8 @@ def grouped_matmul(inputs, kernels, group_sizes, implementation="auto"):
         implementation: `"auto"` asks
             `keras_moe.ops.choose_implementation`, which says why; or a name
             of the active backend: on JAX `"blocks"`, `"row_tiles"`,
-            `"ragged_dot"` or `"megablox"`, on PyTorch `"loop"` or
-            `"grouped_mm"`, on TensorFlow `"blocks"` or `"split"`.
+            `"ragged_dot"` or `"megablox"`, on PyTorch `"threads"`,
+            `"loop"` or `"grouped_mm"`, on TensorFlow `"blocks"` or `"split"`.
 
     Returns:
         Float tensor of shape (R, F), of the wider dtype of both inputs. Rows

@@ -65,10 +65,16 @@ TABLE = (
     ),
     Rule(
         "torch",
+        "threads",
+        "one mm for each group that has rows, small ones on one thread each: "
+        "shared among all threads they take up to half as long again",
+        platforms=("cpu",),
+    ),
+    Rule(
+        "torch",
         "loop",
         "one mm for each group that has rows, written straight into its "
-        "place; grouped_mm takes half precision on CUDA only, and its "
-        "stand-in elsewhere is slower",
+        "place; grouped_mm takes half precision on CUDA only",
     ),
     Rule(
         "tensorflow",

@@ -103,7 +103,7 @@ def test_a_prompts_cache_rolled_to_the_window_goes_on_alike(length):
         prompt, cache=layer.empty_cache(2, 8), cache_update_index=0
     )
     cache = layer.roll_cache(cache, length)
-    assert [tuple(each.shape) for each in cache] == [(2, 3, 2, 4)] * 2
+    assert [tuple(each.shape) for each in cache] == [(2, 2, 3, 4)] * 2
     # The last one of the prompt a second time.
     positions = range(length - 1, 8)
     check_token_by_token(layer, inputs, cache, positions, expected)

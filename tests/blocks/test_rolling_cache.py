@@ -27,9 +27,11 @@ def test_slots_hold_what_was_written_last(last, num_slots):
 
 @pytest.mark.parametrize("length", [1, 3, 4, 8])
 def test_rolling_keeps_the_latest_positions_in_their_slots(length):
-    cache = np.arange(16.0, dtype="float32").reshape(2, 8, 1, 1)
+    cache = np.arange(16.0, dtype="float32").reshape(2, 1, 8, 1)
     rolled = ops.convert_to_numpy(roll(cache, length, 3))
     expected = write_all(length - 1, 3)
     for slot, position in enumerate(expected):
         if position >= 0:
-            np.testing.assert_array_equal(rolled[:, slot], cache[:, position])
+            np.testing.assert_array_equal(
+                rolled[:, :, slot], cache[:, :, position]
+            )

@@ -29,7 +29,8 @@ IMPLEMENTATIONS = load("grouped_kernels").IMPLEMENTATIONS
         (("torch", "cuda", "float32"), "loop"),
         # 12 numbers of 2 bytes are not whole 16 bytes.
         (("torch", "cuda", "bfloat16", None, False, False), "loop"),
-        (("torch", "cpu", "bfloat16"), "loop"),
+        (("torch", "cpu", "bfloat16"), "threads"),
+        (("torch", "mps"), "loop"),
         (("tensorflow", "cpu"), "split"),
         (("tensorflow", "cpu", "float32", None, True), "blocks"),
     ],

@@ -65,7 +65,7 @@ class MixtralCausalLM(RestoredTask, keras_hub.models.CausalLM):
         Args:
             token_ids: int32 tensor of shape (B, L): the new tokens.
             cache: tuple of one (keys, values) pair for each layer, each of
-                shape (B, X, M, D).
+                shape (B, M, X, D).
             cache_update_index: int or scalar tensor, position of the first
                 new token.
             padding_mask: optional bool tensor of shape (B, L); the experts

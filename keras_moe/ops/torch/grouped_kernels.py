@@ -4,11 +4,14 @@ Registered as custom operators, so that `torch.compile` and `torch.export`
 see one opaque node instead of a loop over data-dependent slices.
 """
 
+from functools import partial
+
 import torch
 
 from keras_moe.ops.grouped_products import GroupedProducts
 from keras_moe.ops.implementations import choose_implementation
 from keras_moe.ops.torch.new_memory import new_memory
+from keras_moe.ops.torch.side_by_side import side_by_side
 
 
 def grouped_rows(
@@ -23,29 +26,32 @@ def grouped_outer(inputs, cotangents, group_sizes, implementation):
     return _grouped_outer(inputs, cotangents, group_sizes, implementation)
 
 
-def loop_rows(inputs, kernels, group_sizes, transpose_kernels):
+def rows_by_group(inputs, kernels, group_sizes, transpose_kernels, each):
     if transpose_kernels:
         kernels = kernels.transpose(1, 2)
     outputs = _new_zeros((inputs.shape[0], kernels.shape[2]), inputs)
-    start = 0
-    for group, size in enumerate(group_sizes.tolist()):
-        if size:
-            rows = slice(start, start + size)
-            torch.mm(inputs[rows], kernels[group], out=outputs[rows])
-            start += size
+
+    def product(group, rows):
+        torch.mm(inputs[rows], kernels[group], out=outputs[rows])
+
+    each(product, _groups(group_sizes))
     return outputs
 
 
-def loop_outer(inputs, cotangents, group_sizes):
+def outer_by_group(inputs, cotangents, group_sizes, each):
     shape = (group_sizes.shape[0], inputs.shape[1], cotangents.shape[1])
     sums = _new_zeros(shape, inputs)
-    start = 0
-    for group, size in enumerate(group_sizes.tolist()):
-        if size:
-            rows = slice(start, start + size)
-            torch.mm(inputs[rows].T, cotangents[rows], out=sums[group])
-            start += size
+
+    def product(group, rows):
+        torch.mm(inputs[rows].T, cotangents[rows], out=sums[group])
+
+    each(product, _groups(group_sizes))
     return sums
+
+
+def one_by_one(product, groups):
+    for group, rows in groups:
+        product(group, rows)
 
 
 def fused_rows(inputs, kernels, group_sizes, transpose_kernels):
@@ -68,7 +74,14 @@ def fused_outer(inputs, cotangents, group_sizes):
 
 
 IMPLEMENTATIONS = {
-    "loop": GroupedProducts(loop_rows, loop_outer),
+    "loop": GroupedProducts(
+        partial(rows_by_group, each=one_by_one),
+        partial(outer_by_group, each=one_by_one),
+    ),
+    "threads": GroupedProducts(
+        partial(rows_by_group, each=side_by_side),
+        partial(outer_by_group, each=side_by_side),
+    ),
     "grouped_mm": GroupedProducts(fused_rows, fused_outer),
 }
 
@@ -108,6 +121,16 @@ def _(inputs, cotangents, group_sizes, implementation):
     return inputs.new_empty(
         (group_sizes.shape[0], inputs.shape[1], cotangents.shape[1])
     )
+
+
+def _groups(group_sizes):
+    """List the groups that have rows, each with its slice of them."""
+    groups, start = [], 0
+    for group, size in enumerate(group_sizes.tolist()):
+        if size:
+            groups.append((group, slice(start, start + size)))
+            start += size
+    return groups
 
 
 def _new_zeros(shape, like):
