@@ -4,6 +4,7 @@ from keras_moe.blocks.attend import attend
 from keras_moe.blocks.attention_mask import causal_mask
 from keras_moe.blocks.decoder_block import DecoderBlock
 from keras_moe.blocks.grouped_query_attention import GroupedQueryAttention
+from keras_moe.blocks.norms import make_norm
 from keras_moe.blocks.relative_position_bias import RelativePositionBias
 from keras_moe.blocks.rotary_embedding import rotary_frequencies
 from keras_moe.blocks.rotary_embedding import rotate
@@ -22,6 +23,7 @@ __all__ = [
     "T5FeedForwardBlock",
     "attend",
     "causal_mask",
+    "make_norm",
     "rotary_frequencies",
     "rotate",
 ]

@@ -4,22 +4,28 @@ import inspect
 
 import keras
 
+from keras_moe.blocks.norms import make_norm
+
 
 @keras.saving.register_keras_serializable(package="keras_moe")
 class DecoderBlock(keras.layers.Layer):
     """Attention and feed-forward, each behind a norm and a residual.
 
-    `x + attention(norm(x))`, then `x + feed_forward(norm(x))` with RMS norms
-    (Zhang and Sennrich, 2019, https://arxiv.org/abs/1910.07467). The parts
-    are given, so a dense and a sparse block differ in one argument.
+    `x + attention(norm(x))`, then `x + feed_forward(norm(x))`. The parts are
+    given, so a dense and a sparse block differ in one argument.
 
     Args:
         attention: layer called as `attention(x, padding_mask=...)`, and with
             `cache` and `cache_update_index` while generating.
         feed_forward: layer called as `feed_forward(x)`; it is given the
             padding mask if it has a `padding_mask` argument (`SparseMoE`).
-        layer_norm_epsilon: float, added to the mean square.
-        dropout: float, on both parts' outputs while training.
+        layer_norm_epsilon: float, of the norms.
+        norm: kind of norm, as for `make_norm`.
+        sandwich_norms: bool, whether the outputs of both parts pass a norm
+            of their own before they are added (Grok-1).
+        extra_feed_forward: optional layer, a third part behind its own norm
+            and residual (the dense block after OpenMoE's experts).
+        dropout: float, on the parts' outputs while training.
 
     Call arguments:
         inputs: float tensor of shape (B, L, H).
@@ -48,6 +54,9 @@ class DecoderBlock(keras.layers.Layer):
         feed_forward,
         layer_norm_epsilon=1e-6,
         dropout=0.0,
+        norm="rms",
+        sandwich_norms=False,
+        extra_feed_forward=None,
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -55,24 +64,45 @@ class DecoderBlock(keras.layers.Layer):
         self.feed_forward = feed_forward
         self.layer_norm_epsilon = layer_norm_epsilon
         self.dropout = dropout
+        self.norm = norm
+        self.sandwich_norms = sandwich_norms
+        self.extra_feed_forward = extra_feed_forward
         # Under a RematScope, attention and feed-forward are recomputed; the
         # cheap parts, and the dropout's random state, are not.
         with keras.RematScope(mode=None):
             self.attention_norm = self._norm("attention_norm")
             self.feed_forward_norm = self._norm("feed_forward_norm")
-            self.attention_dropout = self._dropout("attention_dropout")
-            self.feed_forward_dropout = self._dropout("feed_forward_dropout")
+            if sandwich_norms:
+                self.attention_output_norm = self._norm("attention_output_norm")
+                self.feed_forward_output_norm = self._norm(
+                    "feed_forward_output_norm"
+                )
+            if extra_feed_forward is not None:
+                self.extra_feed_forward_norm = self._norm(
+                    "extra_feed_forward_norm"
+                )
+            self.residual_dropout = keras.layers.Dropout(
+                dropout, dtype=self.dtype_policy, name="residual_dropout"
+            )
         arguments = inspect.signature(feed_forward.call).parameters
         self._feed_forward_takes_mask = "padding_mask" in arguments
         self.supports_masking = True
 
     def build(self, inputs_shape, padding_mask_shape=None):
-        for layer in (
+        layers = [
             self.attention_norm,
             self.attention,
             self.feed_forward_norm,
             self.feed_forward,
-        ):
+        ]
+        if self.sandwich_norms:
+            layers += [
+                self.attention_output_norm,
+                self.feed_forward_output_norm,
+            ]
+        if self.extra_feed_forward is not None:
+            layers += [self.extra_feed_forward_norm, self.extra_feed_forward]
+        for layer in layers:
             if not layer.built:
                 layer.build(inputs_shape)
 
@@ -92,9 +122,16 @@ class DecoderBlock(keras.layers.Layer):
         )
         if cache is not None:
             attended, cache = attended
-        x = inputs + self._drop(self.attention_dropout, attended, training)
+        if self.sandwich_norms:
+            attended = self.attention_output_norm(attended)
+        x = inputs + self._drop(attended, training)
         fed = self._feed(self.feed_forward_norm(x), padding_mask, training)
-        x = x + self._drop(self.feed_forward_dropout, fed, training)
+        if self.sandwich_norms:
+            fed = self.feed_forward_output_norm(fed)
+        x = x + self._drop(fed, training)
+        if self.extra_feed_forward is not None:
+            fed = self.extra_feed_forward(self.extra_feed_forward_norm(x))
+            x = x + self._drop(fed, training)
         return x if cache is None else (x, cache)
 
     def _feed(self, x, padding_mask, training):
@@ -104,18 +141,15 @@ class DecoderBlock(keras.layers.Layer):
             )
         return self.feed_forward(x)
 
-    def _drop(self, layer, x, training):
+    def _drop(self, x, training):
         # Without compilation, a layer that does nothing still takes time.
-        return layer(x, training=training) if self.dropout else x
-
-    def _norm(self, name):
-        return keras.layers.RMSNormalization(
-            epsilon=self.layer_norm_epsilon, dtype=self.dtype_policy, name=name
+        return (
+            self.residual_dropout(x, training=training) if self.dropout else x
         )
 
-    def _dropout(self, name):
-        return keras.layers.Dropout(
-            self.dropout, dtype=self.dtype_policy, name=name
+    def _norm(self, name):
+        return make_norm(
+            self.norm, self.layer_norm_epsilon, self.dtype_policy, name
         )
 
     def rematerialized_call(self, layer_call, *args, **kwargs):
@@ -134,12 +168,17 @@ class DecoderBlock(keras.layers.Layer):
             ),
             "layer_norm_epsilon": self.layer_norm_epsilon,
             "dropout": self.dropout,
+            "norm": self.norm,
+            "sandwich_norms": self.sandwich_norms,
+            "extra_feed_forward": keras.saving.serialize_keras_object(
+                self.extra_feed_forward
+            ),
         }
 
     @classmethod
     def from_config(cls, config):
         parts = {
             name: keras.saving.deserialize_keras_object(config[name])
-            for name in ("attention", "feed_forward")
+            for name in ("attention", "feed_forward", "extra_feed_forward")
         }
         return cls(**{**config, **parts})

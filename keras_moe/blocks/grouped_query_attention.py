@@ -224,6 +224,14 @@ class GroupedQueryAttention(keras.layers.Layer):
             ops.zeros(shape, dtype=self.compute_dtype),
         )
 
+    def cached_numbers_per_token(self):
+        """Return how many numbers of the cache one token takes.
+
+        Returns:
+            int.
+        """
+        return 2 * self.num_key_value_heads * self._head_dim
+
     def roll_cache(self, cache, length):
         """Drop from a filled cache what the sliding window will not see.
 

@@ -5,6 +5,7 @@ from keras import ops
 
 from keras_moe.losses.load_balancing import load_balancing_loss
 from keras_moe.losses.router_z import router_z_loss
+from keras_moe.routing.expert_groups import check_groups
 from keras_moe.routing.routing_plan import RoutingPlan
 from keras_moe.routing.score_functions import get_score_function
 from keras_moe.routing.token_choice import choose_top_k
@@ -31,7 +32,15 @@ class TopKRouter(keras.layers.Layer):
             logits (..., E).
         normalize_combine_weights: bool, whether a token's K weights are
             divided by their sum. `None` means `top_k > 1`.
+        combine_weights_power: float p, normalizing divides by the p-norm of
+            the K weights (DBRX). 1 is their sum.
         route_scale: float, multiplies the combine weights.
+        use_expert_bias: bool, whether a bias that no gradient trains takes
+            part in the choice, not in the weights (DeepSeek-V3).
+        num_expert_groups: optional int: a token chooses among the experts of
+            its `num_limited_groups` best groups only.
+        num_limited_groups: optional int.
+        group_score: `"max"` (DeepSeek-V2) or `"top2_sum"` (DeepSeek-V3).
         jitter_noise: float, amplitude of the multiplicative uniform noise
             `U(1 - jitter_noise, 1 + jitter_noise)` on the router's inputs
             while training (Switch, https://arxiv.org/abs/2101.03961,
@@ -74,7 +83,12 @@ class TopKRouter(keras.layers.Layer):
         *,
         score_function="softmax",
         normalize_combine_weights=None,
+        combine_weights_power=1.0,
         route_scale=1.0,
+        use_expert_bias=False,
+        num_expert_groups=None,
+        num_limited_groups=None,
+        group_score="max",
         jitter_noise=0.0,
         load_balancing_loss_weight=0.01,
         router_z_loss_weight=0.001,
@@ -91,11 +105,23 @@ class TopKRouter(keras.layers.Layer):
             router_z_loss_weight=router_z_loss_weight,
         )
         get_score_function(score_function)
+        check_groups(
+            num_experts,
+            top_k,
+            num_expert_groups,
+            num_limited_groups,
+            group_score,
+        )
         self.num_experts = num_experts
         self.top_k = top_k
         self.score_function = score_function
         self.normalize_combine_weights = normalize_combine_weights
+        self.combine_weights_power = combine_weights_power
         self.route_scale = route_scale
+        self.use_expert_bias = use_expert_bias
+        self.num_expert_groups = num_expert_groups
+        self.num_limited_groups = num_limited_groups
+        self.group_score = group_score
         self.jitter_noise = jitter_noise
         self.load_balancing_loss_weight = load_balancing_loss_weight
         self.router_z_loss_weight = router_z_loss_weight
@@ -112,6 +138,15 @@ class TopKRouter(keras.layers.Layer):
             initializer=self.kernel_initializer,
             regularizer=self.kernel_regularizer,
         )
+        self.expert_bias = None
+        if self.use_expert_bias:
+            self.expert_bias = self.add_weight(
+                name="expert_bias",
+                shape=(self.num_experts,),
+                initializer="zeros",
+                trainable=False,
+                autocast=False,
+            )
 
     def call(self, inputs, padding_mask=None, training=None):
         check_tokens(inputs)
@@ -126,6 +161,11 @@ class TopKRouter(keras.layers.Layer):
             self.normalize_combine_weights,
             self.route_scale,
             padding_mask,
+            combine_weights_power=self.combine_weights_power,
+            expert_bias=self.expert_bias,
+            num_expert_groups=self.num_expert_groups,
+            num_limited_groups=self.num_limited_groups,
+            group_score=self.group_score,
         )
         if training:
             self._add_losses(plan)
@@ -182,7 +222,12 @@ class TopKRouter(keras.layers.Layer):
             "top_k": self.top_k,
             "score_function": score_function,
             "normalize_combine_weights": self.normalize_combine_weights,
+            "combine_weights_power": self.combine_weights_power,
             "route_scale": self.route_scale,
+            "use_expert_bias": self.use_expert_bias,
+            "num_expert_groups": self.num_expert_groups,
+            "num_limited_groups": self.num_limited_groups,
+            "group_score": self.group_score,
             "jitter_noise": self.jitter_noise,
             "load_balancing_loss_weight": self.load_balancing_loss_weight,
             "router_z_loss_weight": self.router_z_loss_weight,

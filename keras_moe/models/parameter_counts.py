@@ -1,6 +1,9 @@
 """How large a model is, without making it."""
 
+import math
 from typing import NamedTuple
+
+import keras
 
 
 class ParameterCounts(NamedTuple):
@@ -13,11 +16,15 @@ class ParameterCounts(NamedTuple):
         flops_per_token: int, multiplications and additions of all matrix
             products of one forward pass per token, attention scores not
             counted (they grow with the length).
+        cache_bytes_per_token: int, keys and values that one token leaves in
+            the cache while generating, in bfloat16; `None` for encoders and
+            decoders with cross-attention.
     """
 
     total: int
     active: int
     flops_per_token: int
+    cache_bytes_per_token: int | None = None
 
 
 def parameter_counts(model, **config):
@@ -52,3 +59,47 @@ def parameter_counts(model, **config):
         config = {**model.get_config(), **config}
         model = type(model)
     return model.parameter_counts(**config)
+
+
+def count_variables(backbone_class, config):
+    """Count a decoder-only model by building it without values.
+
+    Args:
+        backbone_class: a `DecoderBackbone`.
+        config: dict, its constructor arguments.
+
+    Returns:
+        `ParameterCounts`.
+    """
+    # In this scope Keras notes a variable's shape and gives it no memory.
+    with keras.StatelessScope(initialize_variables=False):
+        backbone = backbone_class(**config)
+    embeddings = backbone.token_embedding
+    tied = embeddings.tie_weights
+    total = active = flops = 0
+    for variable in backbone.trainable_variables:
+        size = math.prod(variable.shape)
+        total += size
+        active += size
+        looked_up = variable is embeddings.embeddings and not tied
+        if len(variable.shape) > 1 and not looked_up:
+            flops += 2 * size
+    for experts, top_k in _expert_banks(backbone):
+        for variable in experts.trainable_variables:
+            size = math.prod(variable.shape)
+            unused = size - size * top_k // experts.num_experts
+            active -= unused
+            flops -= 2 * unused
+    cached = sum(
+        block.attention.cached_numbers_per_token()
+        for block in backbone.decoder_blocks
+    )
+    return ParameterCounts(total, active, flops, 2 * cached)
+
+
+def _expert_banks(backbone):
+    for block in backbone.decoder_blocks:
+        sparse = block.feed_forward
+        sparse = getattr(sparse, "routed_experts", sparse)
+        if hasattr(sparse, "experts"):
+            yield sparse.experts, sparse.router.top_k

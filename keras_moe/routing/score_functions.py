@@ -55,14 +55,16 @@ def sigmoid(router_logits):
     return ops.sigmoid(router_logits)
 
 
-def normalize(scores):
-    """Divide scores by their sum; all zeros stay zeros.
+def normalize(scores, power=1.0):
+    """Divide scores by their sum or p-norm; all zeros stay zeros.
 
     Args:
         scores: float32 tensor of shape (..., X), not negative.
+        power: float p of the norm `sum(scores ** p) ** (1 / p)`.
 
     Returns:
-        float32 tensor of shape (..., X); sums to 1 over the last axis.
+        float32 tensor of shape (..., X); with p = 1 it sums to 1 over the
+        last axis.
 
     Example:
 
@@ -71,7 +73,10 @@ def normalize(scores):
     >>> np.array(shares).tolist()
     [[0.75, 0.25]]
     """
-    total = ops.sum(scores, axis=-1, keepdims=True)
+    if power == 1:
+        total = ops.sum(scores, axis=-1, keepdims=True)
+    else:
+        total = ops.sum(scores**power, axis=-1, keepdims=True) ** (1 / power)
     return scores / (total + SMALLEST_SUM)
 
 

@@ -3,6 +3,7 @@
 from keras import ops
 
 from keras_moe.ops.sorting import top_k as stable_top_k
+from keras_moe.routing.expert_groups import limit_to_groups
 from keras_moe.routing.routing_plan import RoutingPlan
 from keras_moe.routing.score_functions import SCORE_FUNCTIONS
 from keras_moe.routing.score_functions import get_score_function
@@ -16,6 +17,12 @@ def choose_top_k(
     normalize_combine_weights=None,
     route_scale=1.0,
     padding_mask=None,
+    *,
+    combine_weights_power=1.0,
+    expert_bias=None,
+    num_expert_groups=None,
+    num_limited_groups=None,
+    group_score="max",
 ):
     """Choose the `top_k` best experts of each token.
 
@@ -34,6 +41,14 @@ def choose_top_k(
         normalize_combine_weights: bool; `None` means `top_k > 1`.
         route_scale: float, multiplies the combine weights.
         padding_mask: optional bool tensor of shape (...), True = real token.
+        combine_weights_power: float p: weights are divided by the p-norm of
+            a token's K weights (DBRX); 1 is their sum.
+        expert_bias: optional float32 tensor of shape (E,), added to the
+            scores for the choice alone, not to the weights (DeepSeek-V3,
+            https://arxiv.org/abs/2412.19437, equation 16).
+        num_expert_groups: optional int, see `limit_to_groups`.
+        num_limited_groups: int, with groups.
+        group_score: `"max"` or `"top2_sum"`, with groups.
 
     Returns:
         A `RoutingPlan`.
@@ -58,10 +73,19 @@ def choose_top_k(
     # equal logits in the last bit, and far ones may underflow to one score.
     keeps_order = score_function in SCORE_FUNCTIONS.values()
     ranking = router_logits if keeps_order else router_probs
+    if expert_bias is not None:
+        ranking = router_probs + expert_bias
+    if num_expert_groups is not None:
+        ranking = limit_to_groups(
+            router_probs if expert_bias is None else ranking,
+            num_expert_groups,
+            num_limited_groups,
+            group_score,
+        )
     expert_indices = stable_top_k(ranking, top_k)  # (..., K)
     combine_weights = ops.take_along_axis(router_probs, expert_indices, axis=-1)
     if normalize_combine_weights:
-        combine_weights = normalize(combine_weights)
+        combine_weights = normalize(combine_weights, combine_weights_power)
     if route_scale != 1.0:
         combine_weights = combine_weights * route_scale
     if padding_mask is None:

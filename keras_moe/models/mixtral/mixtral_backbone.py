@@ -1,21 +1,20 @@
 """The Mixtral decoder without its head."""
 
 import keras
-import keras_hub
 
-from keras_moe.blocks.decoder_block import DecoderBlock
 from keras_moe.blocks.grouped_query_attention import GroupedQueryAttention
 from keras_moe.layers.feed_forward import FeedForward
 from keras_moe.layers.sparse_moe import SparseMoE
 from keras_moe.layers.top_k_router import TopKRouter
-from keras_moe.models.mixtral.mixtral_parameter_counts import (
-    mixtral_parameter_counts,
-)
+from keras_moe.models.decoder_backbone import DecoderBackbone
+from keras_moe.models.decoder_backbone import kernel_initializer
+from keras_moe.models.decoder_backbone import own_arguments
+from keras_moe.models.mixtral.mixtral_checkpoint import MIXTRAL
 from keras_moe.routing.validation import check_positive
 
 
 @keras.saving.register_keras_serializable(package="keras_moe")
-class MixtralBackbone(keras_hub.models.Backbone):
+class MixtralBackbone(DecoderBackbone):
     """A decoder-only Transformer with sparse SwiGLU experts.
 
     Grouped-query attention with rotary positions, RMS norms before each
@@ -76,6 +75,8 @@ class MixtralBackbone(keras_hub.models.Backbone):
     (1, 5, 16)
     """
 
+    architecture = MIXTRAL
+
     def __init__(
         self,
         vocabulary_size,
@@ -103,18 +104,10 @@ class MixtralBackbone(keras_hub.models.Backbone):
         dtype=None,
         **kwargs,
     ):
-        check_positive(
-            vocabulary_size=vocabulary_size,
-            num_layers=num_layers,
-            hidden_dim=hidden_dim,
-            expert_layer_stride=expert_layer_stride,
-        )
+        arguments = own_arguments(locals())
+        check_positive(expert_layer_stride=expert_layer_stride)
 
-        # === Layers ===
-        def kernel_initializer():
-            return keras.initializers.RandomNormal(stddev=0.02)
-
-        def attention():
+        def attention(index):
             return GroupedQueryAttention(
                 num_query_heads,
                 num_key_value_heads,
@@ -161,109 +154,6 @@ class MixtralBackbone(keras_hub.models.Backbone):
             sparse = (index + 1) % expert_layer_stride == 0
             return sparse_feed_forward() if sparse else dense_feed_forward()
 
-        # Under a RematScope, only attention and feed-forward are recomputed.
-        with keras.RematScope(mode=None):
-            self.token_embedding = keras.layers.ReversibleEmbedding(
-                vocabulary_size,
-                hidden_dim,
-                tie_weights=tie_embedding_weights,
-                embeddings_initializer=kernel_initializer(),
-                reverse_dtype="float32",
-                dtype=dtype,
-                name="token_embedding",
-            )
-            self.final_norm = keras.layers.RMSNormalization(
-                epsilon=layer_norm_epsilon, dtype=dtype, name="final_norm"
-            )
-        self.decoder_blocks = [
-            DecoderBlock(
-                attention(),
-                feed_forward(index),
-                layer_norm_epsilon,
-                dropout,
-                dtype=dtype,
-                name=f"decoder_block_{index}",
-            )
-            for index in range(num_layers)
-        ]
-
-        # === Functional Model ===
-        inputs = {
-            "token_ids": keras.Input((None,), dtype="int32", name="token_ids"),
-            "padding_mask": keras.Input(
-                (None,), dtype="int32", name="padding_mask"
-            ),
-        }
-        x = self.token_embedding(inputs["token_ids"])
-        for block in self.decoder_blocks:
-            x = block(x, padding_mask=inputs["padding_mask"])
         super().__init__(
-            inputs=inputs, outputs=self.final_norm(x), dtype=dtype, **kwargs
+            arguments, attention, feed_forward, dtype=dtype, **kwargs
         )
-
-        # === Config ===
-        self.vocabulary_size = vocabulary_size
-        self.num_layers = num_layers
-        self.num_query_heads = num_query_heads
-        self.num_key_value_heads = num_key_value_heads
-        self.hidden_dim = hidden_dim
-        self.intermediate_dim = intermediate_dim
-        self.num_experts = num_experts
-        self.top_k = top_k
-        self.head_dim = head_dim
-        self.expert_layer_stride = expert_layer_stride
-        self.dense_intermediate_dim = dense_intermediate_dim
-        self.sliding_window = sliding_window
-        self.rope_max_wavelength = rope_max_wavelength
-        self.rope_scaling_factor = rope_scaling_factor
-        self.layer_norm_epsilon = layer_norm_epsilon
-        self.dropout = dropout
-        self.jitter_noise = jitter_noise
-        self.load_balancing_loss_weight = load_balancing_loss_weight
-        self.router_z_loss_weight = router_z_loss_weight
-        self.capacity_factor = capacity_factor
-        self.eval_capacity_factor = eval_capacity_factor
-        self.tie_embedding_weights = tie_embedding_weights
-
-    def rematerialized_call(self, layer_call, *args, **kwargs):
-        # The blocks rematerialize their parts; routing must not run twice.
-        return layer_call
-
-    @classmethod
-    def parameter_counts(cls, **config):
-        """Count the parameters, head included, without making the model.
-
-        Args:
-            **config: the constructor's arguments.
-
-        Returns:
-            `keras_moe.models.ParameterCounts`.
-        """
-        return mixtral_parameter_counts(**config)
-
-    def get_config(self):
-        return {
-            **super().get_config(),
-            "vocabulary_size": self.vocabulary_size,
-            "num_layers": self.num_layers,
-            "num_query_heads": self.num_query_heads,
-            "num_key_value_heads": self.num_key_value_heads,
-            "hidden_dim": self.hidden_dim,
-            "intermediate_dim": self.intermediate_dim,
-            "num_experts": self.num_experts,
-            "top_k": self.top_k,
-            "head_dim": self.head_dim,
-            "expert_layer_stride": self.expert_layer_stride,
-            "dense_intermediate_dim": self.dense_intermediate_dim,
-            "sliding_window": self.sliding_window,
-            "rope_max_wavelength": self.rope_max_wavelength,
-            "rope_scaling_factor": self.rope_scaling_factor,
-            "layer_norm_epsilon": self.layer_norm_epsilon,
-            "dropout": self.dropout,
-            "jitter_noise": self.jitter_noise,
-            "load_balancing_loss_weight": self.load_balancing_loss_weight,
-            "router_z_loss_weight": self.router_z_loss_weight,
-            "capacity_factor": self.capacity_factor,
-            "eval_capacity_factor": self.eval_capacity_factor,
-            "tie_embedding_weights": self.tie_embedding_weights,
-        }

@@ -59,7 +59,7 @@ def _run(product, groups):
             product(group, rows)
 
 
-_pools = {}
+_pools: dict[int, ThreadPoolExecutor] = {}
 
 
 def _pool(num_threads):

@@ -1,0 +1,23 @@
+"""Other people's weights: one rule table per architecture, read both ways."""
+
+from keras_moe.checkpoints.architecture import Architecture
+from keras_moe.checkpoints.architecture import Field
+from keras_moe.checkpoints.checkpoint_folder import CheckpointFolder
+from keras_moe.checkpoints.layouts import Layout
+from keras_moe.checkpoints.load import load_checkpoint
+from keras_moe.checkpoints.rules import Rule
+from keras_moe.checkpoints.rules import Source
+from keras_moe.checkpoints.rules import rule
+from keras_moe.checkpoints.save import save_checkpoint
+
+__all__ = [
+    "Architecture",
+    "CheckpointFolder",
+    "Field",
+    "Layout",
+    "Rule",
+    "Source",
+    "load_checkpoint",
+    "rule",
+    "save_checkpoint",
+]

@@ -1,0 +1,194 @@
+"""All that is to know of a published architecture's files."""
+
+from collections.abc import Callable
+from typing import Any
+from typing import NamedTuple
+
+from keras_moe.checkpoints.checkpoint_folder import shorten
+
+REQUIRED: Any = object()
+
+
+class Field(NamedTuple):
+    """One setting under their name and under ours.
+
+    Attributes:
+        theirs: key in `config.json`; a dot enters a dictionary.
+        ours: constructor argument.
+        default: if the key is absent or null; `REQUIRED` is an error.
+        also: other keys for the same, read only.
+    """
+
+    theirs: str
+    ours: str
+    default: Any = REQUIRED
+    also: tuple = ()
+
+
+class Architecture(NamedTuple):
+    """How a published architecture lies on disk.
+
+    Attributes:
+        model_type: `model_type` in `config.json`.
+        class_name: what `architectures` in `config.json` says.
+        fields: tuple of `Field`.
+        rules: tuple of `keras_moe.checkpoints.Rule`.
+        fixed: dict, settings that we know one value of; another is an error.
+        read_more: function of their config, returns more of our arguments.
+        write_more: function of our arguments, returns more of their config.
+        ignored: regular expressions of tensors that the model does without.
+        also_model_types: other model types with the same files.
+    """
+
+    model_type: str
+    class_name: str
+    fields: tuple
+    rules: tuple
+    fixed: dict = {}
+    read_more: Callable = lambda config: {}
+    write_more: Callable = lambda arguments: {}
+    ignored: tuple = ()
+    also_model_types: tuple = ()
+
+    def read_config(self, config):
+        """Translate a `config.json` to constructor arguments.
+
+        Args:
+            config: dict.
+
+        Returns:
+            dict.
+
+        Raises:
+            ValueError: If a key is missing or a setting unknown to us.
+        """
+        self._check(config)
+        arguments = {}
+        missing = []
+        for field in self.fields:
+            value = None
+            for key in (field.theirs, *field.also):
+                if value is None:
+                    value = look_up(config, key)
+            if value is None and field.default is REQUIRED:
+                missing.append(field.theirs)
+            arguments[field.ours] = field.default if value is None else value
+        if missing:
+            raise ValueError(
+                f"Expected a {self.model_type} config.json with "
+                f"{shorten(missing)}. Received: {shorten(sorted(config), 40)}."
+            )
+        return {**arguments, **self.read_more(config)}
+
+    def write_config(self, arguments):
+        """Translate constructor arguments to a `config.json`.
+
+        Args:
+            arguments: dict, all of them.
+
+        Returns:
+            dict.
+        """
+        config = {
+            "architectures": [self.class_name],
+            "model_type": self.model_type,
+        }
+        for key, value in self.fixed.items():
+            _put(config, key, value)
+        for field in self.fields:
+            _put(config, field.theirs, arguments[field.ours])
+        for key, value in self.write_more(arguments).items():
+            _put(config, key, value)
+        return config
+
+    def _check(self, config):
+        for key, known in self.fixed.items():
+            value = look_up(config, key)
+            if value is not None and value != known:
+                raise ValueError(
+                    f"Expected {key}={known!r} of a {self.model_type}: no "
+                    f"other is known here. Received: {value!r}."
+                )
+
+
+def look_up(config, key, default=None):
+    """Look up a setting.
+
+    Args:
+        config: dict.
+        key: str; a dot enters a dictionary.
+        default: if it is absent.
+
+    Returns:
+        Its value, `default` if it is absent or null.
+
+    Example:
+
+    >>> look_up({"attn_config": {"kv_n_heads": 2}}, "attn_config.kv_n_heads")
+    2
+    """
+    value = config
+    for part in key.split("."):
+        value = value.get(part) if isinstance(value, dict) else None
+    return default if value is None else value
+
+
+def rope_theta(config, default=10_000.0):
+    """Read the rotary base in the spelling of transformers 5 or 4.
+
+    Args:
+        config: dict.
+        default: float, if there is none.
+
+    Returns:
+        float.
+
+    Example:
+
+    >>> rope_theta({"rope_parameters": {"rope_theta": 5e5}})
+    500000.0
+    """
+    old_spelling = look_up(config, "rope_theta", default)
+    return float(look_up(config, "rope_parameters.rope_theta", old_spelling))
+
+
+def plain_rope_parameters(arguments):
+    """Write the rotary base in both spellings.
+
+    Args:
+        arguments: dict with `rope_max_wavelength`.
+
+    Returns:
+        dict for `config.json`.
+    """
+    theta = arguments["rope_max_wavelength"]
+    return {
+        "rope_theta": theta,
+        "rope_parameters": {"rope_type": "default", "rope_theta": theta},
+    }
+
+
+def check_plain_rope(config):
+    """Raise if the positions are scaled in a way we do not know.
+
+    Args:
+        config: dict.
+
+    Raises:
+        ValueError: If they are.
+    """
+    for key in ("rope_parameters", "rope_scaling"):
+        scaling = look_up(config, key, {})
+        kind = scaling.get("rope_type", scaling.get("type", "default"))
+        if kind != "default":
+            raise ValueError(
+                "Expected unscaled rotary positions. Received: "
+                f"{key}={scaling}. This architecture is not known with them."
+            )
+
+
+def _put(config, key, value):
+    *path, last = key.split(".")
+    for part in path:
+        config = config.setdefault(part, {})
+    config[last] = value

@@ -1,0 +1,143 @@
+"""Rules that most decoder-only checkpoints share."""
+
+from keras_moe.checkpoints.layouts import EXPERTS
+from keras_moe.checkpoints.layouts import FLAT
+from keras_moe.checkpoints.layouts import FUSED_EXPERTS
+from keras_moe.checkpoints.layouts import LINEAR
+from keras_moe.checkpoints.layouts import LINEAR_FROM_HEADS
+from keras_moe.checkpoints.rules import Source
+from keras_moe.checkpoints.rules import rule
+
+BLOCK = "decoder_blocks.{layer}"
+LAYER = "model.layers.{layer}"
+
+
+def model_rules():
+    """Write the rules of embedding, final norm and head.
+
+    Returns:
+        tuple of `Rule`.
+    """
+    return (
+        rule("token_embedding.embeddings", "model.embed_tokens.weight"),
+        rule("final_norm.scale", "model.norm.weight"),
+        rule(
+            "token_embedding.reverse_embeddings",
+            "lm_head.weight",
+            layout=LINEAR,
+            spare=True,
+        ),
+    )
+
+
+def norm_rules(
+    attention="input_layernorm", feed_forward="post_attention_layernorm"
+):
+    """Write the rules of a layer's two norms.
+
+    Args:
+        attention: their name of the norm before the attention.
+        feed_forward: their name of the norm before the feed-forward part.
+
+    Returns:
+        tuple of `Rule`.
+    """
+    return (
+        rule(f"{BLOCK}.attention_norm.scale", f"{LAYER}.{attention}.weight"),
+        rule(
+            f"{BLOCK}.feed_forward_norm.scale", f"{LAYER}.{feed_forward}.weight"
+        ),
+    )
+
+
+def attention_rules():
+    """Write the rules of grouped-query attention.
+
+    Biases and norms apply where the model has them.
+
+    Returns:
+        tuple of `Rule`.
+    """
+    rules = []
+    for ours, theirs in (("query", "q"), ("key", "k"), ("value", "v")):
+        ours = f"{BLOCK}.attention.{ours}"
+        theirs = f"{LAYER}.self_attn.{theirs}_proj"
+        rules += [
+            rule(f"{ours}.kernel", f"{theirs}.weight", layout=LINEAR),
+            rule(f"{ours}.bias", f"{theirs}.bias", layout=FLAT),
+        ]
+    ours = f"{BLOCK}.attention.output_dense"
+    theirs = f"{LAYER}.self_attn.o_proj"
+    return (
+        *rules,
+        rule(f"{ours}.kernel", f"{theirs}.weight", layout=LINEAR_FROM_HEADS),
+        rule(f"{ours}.bias", f"{theirs}.bias"),
+        rule(
+            f"{BLOCK}.attention.query_norm.scale",
+            f"{LAYER}.self_attn.q_norm.weight",
+        ),
+        rule(
+            f"{BLOCK}.attention.key_norm.scale",
+            f"{LAYER}.self_attn.k_norm.weight",
+        ),
+    )
+
+
+def experts_rules(
+    theirs,
+    gate="gate_proj",
+    up="up_proj",
+    down="down_proj",
+    fused=f"{LAYER}.mlp.experts",
+    ours=f"{BLOCK}.feed_forward.experts",
+):
+    """Write the rules of gated experts, a tensor each or fused.
+
+    Args:
+        theirs: their name of the experts, before the expert's number.
+        gate: their name of the gate's matrix.
+        up: their name of the up matrix.
+        down: their name of the down matrix.
+        fused: their name of the experts where all are in one tensor
+            (transformers 5 with `save_original_format=False`).
+        ours: attribute path of the experts.
+
+    Returns:
+        tuple of `Rule`.
+    """
+    each = theirs + ".{expert}."
+    return (
+        rule(
+            f"{ours}.gate_up_kernel",
+            f"{each}{gate}.weight",
+            f"{each}{up}.weight",
+            layout=EXPERTS,
+            otherwise=(Source((f"{fused}.gate_up_proj",), FUSED_EXPERTS),),
+        ),
+        rule(
+            f"{ours}.down_kernel",
+            f"{each}{down}.weight",
+            layout=EXPERTS,
+            otherwise=(Source((f"{fused}.down_proj",), FUSED_EXPERTS),),
+        ),
+    )
+
+
+def feed_forward_rules(ours, theirs):
+    """Write the rules of a dense gated part.
+
+    Args:
+        ours: attribute path of a `keras_moe.layers.FeedForward`.
+        theirs: their name of it.
+
+    Returns:
+        tuple of `Rule`.
+    """
+    return tuple(
+        rule(
+            f"{ours}.{name}.kernel",
+            f"{theirs}.{name}_proj.weight",
+            layout=LINEAR,
+        )
+        for name in ("gate", "up", "down")
+    )

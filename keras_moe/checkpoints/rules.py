@@ -1,0 +1,228 @@
+"""Which variable is which tensor: one table, read in both directions."""
+
+import re
+from collections import Counter
+from typing import NamedTuple
+
+import keras
+
+from keras_moe.checkpoints.checkpoint_folder import shorten
+from keras_moe.checkpoints.layouts import SAME
+from keras_moe.checkpoints.layouts import Layout
+
+
+class Source(NamedTuple):
+    """Tensors that hold a rule's variables.
+
+    Attributes:
+        names: templates; `{layer}` is the layer's number, `{expert}` stands
+            for one name per expert.
+        layout: how their numbers lie.
+    """
+
+    names: tuple
+    layout: Layout = SAME
+
+
+class Rule(NamedTuple):
+    """Variables of ours and where they are found.
+
+    Attributes:
+        ours: attribute paths from the backbone, such as
+            `"decoder_blocks.{layer}.attention.query.kernel"`. Where the
+            model has no such attribute, the rule does not apply.
+        sources: alternatives, the published one first: loading takes the
+            first that is there, saving the first.
+        spare: bool, whether the tensors may be there without the variables
+            (a head beside tied embeddings).
+    """
+
+    ours: tuple
+    sources: tuple
+    spare: bool = False
+
+
+def rule(ours, *names, layout=SAME, otherwise=(), spare=False):
+    """Write a rule in one line.
+
+    Args:
+        ours: attribute path, or a tuple of them.
+        *names: templates of their names.
+        layout: `Layout`.
+        otherwise: more `Source`s, tried in order.
+        spare: bool, see `Rule`.
+
+    Returns:
+        `Rule`.
+    """
+    ours = (ours,) if isinstance(ours, str) else tuple(ours)
+    return Rule(ours, (Source(names, layout), *otherwise), spare)
+
+
+class Match(NamedTuple):
+    """Variables with the names of their tensors."""
+
+    variables: list
+    names: list
+    layout: Layout
+
+
+def match(model, rules, found=None, ignored=()):
+    """Find the tensors of every variable.
+
+    Args:
+        model: the backbone.
+        rules: tuple of `Rule`.
+        found: optional dict of tensor name -> shape; `None` takes each
+            rule's first source.
+        ignored: regular expressions of names that nobody needs.
+
+    Returns:
+        list of `Match`.
+
+    Raises:
+        ValueError: If a variable or a tensor is left over, or a shape is
+            another one.
+    """
+    matches, missing, spare = [], [], set()
+    for each, layer in _applications(model, rules):
+        variables = [_variable(model, path, layer) for path in each.ours]
+        sources = [
+            _names(source, layer, variables[0]) for source in each.sources
+        ]
+        if None in variables:
+            if each.spare:
+                spare.update(name for names in sources for name in names)
+            continue
+        for source, names in zip(each.sources, sources, strict=True):
+            if found is None or all(name in found for name in names):
+                matches.append(Match(variables, names, source.layout))
+                break
+        else:
+            lost = [name for name in sources[0] if name not in found]
+            missing += lost
+    _check_variables(model, matches, missing)
+    if found is not None:
+        _check_names(matches, missing, found, spare, ignored)
+        for each in matches:
+            _check_shapes(each, found)
+    return matches
+
+
+def _applications(model, rules):
+    num_layers = len(model.decoder_blocks)
+    for each in rules:
+        in_layers = "{layer}" in each.ours[0]
+        for layer in range(num_layers) if in_layers else (None,):
+            yield each, layer
+
+
+def _variable(model, path, layer):
+    value = model
+    for name in path.format(layer=layer).split("."):
+        if name.isdigit():
+            value = value[int(name)]
+        else:
+            value = getattr(value, name, None)
+        if value is None:
+            return None
+    return value
+
+
+def _names(source, layer, variable):
+    names = []
+    for template in source.names:
+        if "{expert}" not in template:
+            names.append(template.format(layer=layer))
+        elif variable is not None:
+            names += [
+                template.format(layer=layer, expert=expert)
+                for expert in range(variable.shape[0])
+            ]
+    return names
+
+
+def saved_variables(model):
+    """List what a checkpoint must hold.
+
+    Args:
+        model: any Keras model.
+
+    Returns:
+        list of variables: all weights but seeds and routing counts.
+    """
+    return [
+        variable
+        for variable in model.variables
+        if variable.trainable or variable.path.endswith("expert_bias")
+    ]
+
+
+def _check_variables(model, matches, missing):
+    times = Counter(id(v) for each in matches for v in each.variables)
+    twice = [
+        v.path for each in matches for v in each.variables if times[id(v)] > 1
+    ]
+    if twice:
+        raise ValueError(
+            f"Expected one rule for each variable. Received: {shorten(twice)} "
+            "in several. Mend the rule table."
+        )
+    if missing:
+        return  # The names say more.
+    left = [v.path for v in saved_variables(model) if id(v) not in times]
+    if left:
+        raise ValueError(
+            "Expected a rule for every variable. Received: none for "
+            f"{shorten(left)}. Mend the rule table."
+        )
+
+
+def _check_names(matches, missing, found, spare, ignored):
+    used = {name for each in matches for name in each.names}
+    left = [
+        name
+        for name in found
+        if name not in used
+        and name not in spare
+        and not any(re.fullmatch(pattern, name) for pattern in ignored)
+    ]
+    if missing or left:
+        raise ValueError(
+            "Expected the tensors of this model and no others. Received: "
+            f"{len(missing)} missing ({shorten(missing)}), {len(left)} "
+            f"without a partner ({shorten(left)}). Check that config.json "
+            "belongs to these weights."
+        )
+
+
+def _check_shapes(each, found):
+    shapes = [tuple(variable.shape) for variable in each.variables]
+    expected = each.layout.their_shapes(shapes, len(each.names))
+    for name, shape in zip(each.names, expected, strict=True):
+        if tuple(found[name]) != tuple(shape):
+            raise ValueError(
+                f"Expected shape {tuple(shape)} of {name}. Received: "
+                f"{tuple(found[name])}. Check that config.json belongs to "
+                "these weights."
+            )
+
+
+def to_numpy(variable):
+    """Return a variable's value with its own dtype.
+
+    Args:
+        variable: Keras variable.
+
+    Returns:
+        NumPy array, bfloat16 included.
+    """
+    value = keras.ops.convert_to_numpy(variable.value)
+    dtype = keras.backend.standardize_dtype(variable.dtype)
+    return value.astype(dtype) if dtype != "bfloat16" else _bfloat16(value)
+
+
+def _bfloat16(value):
+    import ml_dtypes
+
+    return value.astype(ml_dtypes.bfloat16)

@@ -1,0 +1,181 @@
+"""What all decoder-only backbones share."""
+
+import keras
+import keras_hub
+
+from keras_moe.blocks.decoder_block import DecoderBlock
+from keras_moe.blocks.norms import make_norm
+from keras_moe.models.parameter_counts import count_variables
+from keras_moe.models.published_backbone import PublishedBackbone
+from keras_moe.routing.validation import check_positive
+
+
+class DecoderBackbone(PublishedBackbone, keras_hub.models.Backbone):
+    """A decoder-only Transformer, assembled from the parts that it is given.
+
+    Not used by itself: each architecture's backbone says which attention and
+    which feed-forward part its layers have.
+
+    Args:
+        arguments: dict, the architecture's own constructor arguments. They
+            become attributes and the configuration. `vocabulary_size`,
+            `num_layers`, `hidden_dim`, `layer_norm_epsilon` are among them;
+            `tie_embedding_weights` and `dropout` may be.
+        attention: function of a layer's index that returns its attention.
+        feed_forward: function of a layer's index that returns its sparse or
+            dense part.
+        extra_feed_forward: optional function of a layer's index that returns
+            a third part, or `None`.
+        norm: kind of all norms, as for `keras_moe.blocks.make_norm`.
+        sandwich_norms: bool, as for `DecoderBlock`.
+        embedding_multiplier: float, multiplies the embedded tokens.
+        output_multiplier: float, multiplies the logits.
+        dtype: optional dtype policy or its name.
+
+    Inputs: `token_ids`, int32 (B, L), and `padding_mask`, int32 or bool
+    (B, L), 1 or True = real token.
+
+    Outputs: float tensor of shape (B, L, H).
+    """
+
+    def __init__(
+        self,
+        arguments,
+        attention,
+        feed_forward,
+        extra_feed_forward=lambda index: None,
+        norm="rms",
+        sandwich_norms=False,
+        embedding_multiplier=1.0,
+        output_multiplier=1.0,
+        dtype=None,
+        **kwargs,
+    ):
+        check_positive(
+            vocabulary_size=arguments["vocabulary_size"],
+            num_layers=arguments["num_layers"],
+            hidden_dim=arguments["hidden_dim"],
+        )
+        epsilon = arguments["layer_norm_epsilon"]
+
+        # === Layers ===
+        # Under a RematScope, only attention and feed-forward are recomputed.
+        with keras.RematScope(mode=None):
+            self.token_embedding = keras.layers.ReversibleEmbedding(
+                arguments["vocabulary_size"],
+                arguments["hidden_dim"],
+                tie_weights=arguments.get("tie_embedding_weights", False),
+                embeddings_initializer=kernel_initializer(),
+                reverse_dtype="float32",
+                dtype=dtype,
+                name="token_embedding",
+            )
+            self.final_norm = make_norm(norm, epsilon, dtype, "final_norm")
+        self.decoder_blocks = [
+            DecoderBlock(
+                attention(index),
+                feed_forward(index),
+                epsilon,
+                arguments.get("dropout", 0.0),
+                norm,
+                sandwich_norms,
+                extra_feed_forward(index),
+                dtype=dtype,
+                name=f"decoder_block_{index}",
+            )
+            for index in range(arguments["num_layers"])
+        ]
+        self.embedding_multiplier = embedding_multiplier
+        self.output_multiplier = output_multiplier
+
+        # === Functional Model ===
+        inputs = {
+            "token_ids": keras.Input((None,), dtype="int32", name="token_ids"),
+            "padding_mask": keras.Input(
+                (None,), dtype="int32", name="padding_mask"
+            ),
+        }
+        x = self.embed(inputs["token_ids"])
+        for block in self.decoder_blocks:
+            x = block(x, padding_mask=inputs["padding_mask"])
+        super().__init__(
+            inputs=inputs, outputs=self.final_norm(x), dtype=dtype, **kwargs
+        )
+
+        # === Config ===
+        self._arguments = dict(arguments)
+        for name, value in arguments.items():
+            setattr(self, name, value)
+
+    def embed(self, token_ids):
+        """Look up the tokens' vectors.
+
+        Args:
+            token_ids: int32 tensor of shape (B, L).
+
+        Returns:
+            Tensor of shape (B, L, H).
+        """
+        x = self.token_embedding(token_ids)
+        multiplier = self.embedding_multiplier
+        return x if multiplier == 1.0 else x * multiplier
+
+    def logits(self, hidden_states):
+        """Score every token of the vocabulary.
+
+        Args:
+            hidden_states: float tensor of shape (B, L, H), after the final
+                norm.
+
+        Returns:
+            float32 tensor of shape (B, L, V).
+        """
+        logits = self.token_embedding(hidden_states, reverse=True)
+        multiplier = self.output_multiplier
+        return logits if multiplier == 1.0 else logits * multiplier
+
+    @classmethod
+    def parameter_counts(cls, **config):
+        """Count the parameters, head included, without making the model.
+
+        Args:
+            **config: the constructor's arguments.
+
+        Returns:
+            `keras_moe.models.ParameterCounts`.
+        """
+        return count_variables(cls, config)
+
+    def rematerialized_call(self, layer_call, *args, **kwargs):
+        # The blocks rematerialize their parts; routing must not run twice.
+        return layer_call
+
+    def get_config(self):
+        return {**super().get_config(), **self._arguments}
+
+
+def kernel_initializer():
+    """Return a new initializer for kernels and embeddings.
+
+    Returns:
+        Normal with standard deviation 0.02, the published models' choice.
+    """
+    return keras.initializers.RandomNormal(stddev=0.02)
+
+
+def own_arguments(names):
+    """Pick an architecture's constructor arguments out of `locals()`.
+
+    Args:
+        names: dict, `locals()` at the top of `__init__`.
+
+    Returns:
+        dict without `self`, `dtype` and `kwargs`.
+
+    Example:
+
+    >>> own_arguments({"self": 0, "num_layers": 2, "dtype": None, "kwargs": {}})
+    {'num_layers': 2}
+    """
+    others = ("self", "dtype", "kwargs", "__class__")
+    return {name: names[name] for name in names if name not in others}

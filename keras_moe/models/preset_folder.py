@@ -1,0 +1,48 @@
+"""Where a preset lies, and whose layout it has."""
+
+from pathlib import Path
+
+from keras_moe.checkpoints.checkpoint_folder import CONFIG
+from keras_moe.checkpoints.checkpoint_folder import read_json
+
+HUGGING_FACE = "hf://"
+FILES = ("*.json", "*.safetensors", "tokenizer.model")
+
+
+def published_folder(preset):
+    """Find the folder of a preset in the layout of Hugging Face.
+
+    Args:
+        preset: path or `hf://` handle.
+
+    Returns:
+        `pathlib.Path`; `None` if the preset is keras-hub's.
+
+    Raises:
+        ValueError: If the preset is a folder without `config.json`.
+    """
+    name = str(preset)
+    if name.startswith(HUGGING_FACE):
+        path = _download(name.removeprefix(HUGGING_FACE))
+    else:
+        path = Path(preset)
+        if not path.is_dir():
+            return None
+    if not (path / CONFIG).is_file():
+        raise ValueError(
+            f"Expected {CONFIG} in the folder of a preset. Received: {preset}, "
+            "which has none."
+        )
+    config = read_json(path / CONFIG)
+    # keras-hub's own configuration names a class instead.
+    return None if "registered_name" in config else path
+
+
+def _download(handle):
+    try:
+        from huggingface_hub import snapshot_download
+    except ImportError as error:
+        raise ImportError(
+            "hf:// handles need: pip install huggingface_hub"
+        ) from error
+    return Path(snapshot_download(handle, allow_patterns=list(FILES)))

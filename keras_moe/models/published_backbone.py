@@ -1,0 +1,122 @@
+"""Backbones whose published weights can be loaded and written back."""
+
+import inspect
+
+from keras_moe.checkpoints.architecture import Architecture
+from keras_moe.checkpoints.checkpoint_folder import CheckpointFolder
+from keras_moe.checkpoints.load import load_checkpoint
+from keras_moe.checkpoints.save import save_checkpoint
+from keras_moe.models.preset_folder import published_folder
+
+GIB = 2**30
+# What the format does not say, and inference does not need.
+ONLY_WHILE_TRAINING = (
+    "dtype",
+    "dropout",
+    "jitter_noise",
+    "load_balancing_loss_weight",
+    "router_z_loss_weight",
+    "capacity_factor",
+)
+
+
+class PublishedBackbone:
+    """Reads and writes the layout of Hugging Face.
+
+    Stands before `keras_hub.models.Backbone`. A subclass sets
+    `architecture`, a `keras_moe.checkpoints.Architecture`.
+    """
+
+    architecture: Architecture
+
+    @classmethod
+    def from_preset(cls, preset, load_weights=True, **kwargs):
+        """Load a backbone.
+
+        Args:
+            preset: path of a folder in the layout of Hugging Face
+                (`config.json`, safetensors) or of keras-hub, or a handle such
+                as `"hf://mistralai/Mixtral-8x7B-v0.1"`.
+            load_weights: bool; `False` leaves the weights random.
+            **kwargs: constructor arguments that override the folder's, such
+                as `dtype="bfloat16"`.
+
+        Returns:
+            The backbone.
+
+        Raises:
+            ValueError: If files are missing or damaged, or belong to another
+                architecture.
+        """
+        path = published_folder(preset)
+        if path is None:
+            return super().from_preset(preset, load_weights, **kwargs)
+        folder = CheckpointFolder(path)
+        cls.check_model_type(folder.config)
+        arguments = cls.architecture.read_config(folder.config)
+        backbone = cls(**{**arguments, **kwargs})
+        if load_weights:
+            load_checkpoint(backbone, folder, cls.architecture)
+        return backbone
+
+    @classmethod
+    def check_model_type(cls, config):
+        """Raise unless a `config.json` is this architecture's.
+
+        Args:
+            config: dict.
+
+        Raises:
+            ValueError: If it is another's; names the known ones.
+        """
+        from keras_moe.models.model_types import MODEL_TYPES
+
+        known = cls.architecture.model_type, *cls.architecture.also_model_types
+        model_type = config.get("model_type")
+        if model_type in known:
+            return
+        cure = (
+            f"Use `{MODEL_TYPES[model_type]}`."
+            if model_type in MODEL_TYPES
+            else f"Known model types: {sorted(MODEL_TYPES)}."
+        )
+        raise ValueError(
+            f"Expected a folder with model_type {known[0]!r} for "
+            f"`{cls.__name__}`. Received: model_type={model_type!r}. {cure}"
+        )
+
+    def save_pretrained(self, path, max_shard_size=5):
+        """Write the weights and `config.json` in the layout of Hugging Face.
+
+        Args:
+            path: folder; made if it is not there.
+            max_shard_size: float, in GiB.
+        """
+        arguments = self.get_config()
+        self._check_expressible(arguments)
+        save_checkpoint(
+            self,
+            path,
+            self.architecture,
+            arguments,
+            int(max_shard_size * GIB),
+        )
+
+    def _check_expressible(self, arguments):
+        """Raise if the published format has no word for an argument."""
+        written = self.architecture.write_config(arguments)
+        defaults = inspect.signature(type(self).__init__).parameters
+        read = self.architecture.read_config(written)
+        lost = [
+            f"{name}={arguments[name]!r}"
+            for name in defaults
+            if name in arguments
+            and name not in ONLY_WHILE_TRAINING
+            and arguments[name] != read.get(name, defaults[name].default)
+        ]
+        if lost:
+            raise ValueError(
+                f"Expected arguments that a {self.architecture.model_type} "
+                f"config.json can express. Received: {', '.join(lost)}. Use "
+                "`save_to_preset` or `save` instead."
+            )

@@ -1,0 +1,57 @@
+"""Tasks whose published weights can be loaded and written back."""
+
+from keras_moe.models.preset_folder import published_folder
+
+
+class PublishedTask:
+    """Reads and writes the layout of Hugging Face.
+
+    Stands before keras-hub's task class; `backbone_cls` is a
+    `PublishedBackbone`.
+    """
+
+    @classmethod
+    def from_preset(cls, preset, load_weights=True, **kwargs):
+        """Load a model with its tokenizer.
+
+        Args:
+            preset: path of a folder in the layout of Hugging Face
+                (`config.json`, safetensors, `tokenizer.json` or
+                `tokenizer.model`) or of keras-hub, or a handle such as
+                `"hf://mistralai/Mixtral-8x7B-v0.1"`.
+            load_weights: bool; `False` leaves the weights random.
+            **kwargs: `preprocessor=None` does without a tokenizer; others
+                override the backbone's arguments, such as
+                `dtype="bfloat16"`.
+
+        Returns:
+            The model.
+
+        Raises:
+            ValueError: If files are missing or damaged, or belong to another
+                architecture.
+        """
+        path = published_folder(preset)
+        if path is None:
+            return super().from_preset(preset, load_weights, **kwargs)
+        task_arguments = {
+            name: kwargs.pop(name)
+            for name in ("preprocessor", "name")
+            if name in kwargs
+        }
+        if "preprocessor" not in task_arguments:
+            raise ValueError(
+                "Expected `preprocessor=None`: tokenizers of published "
+                "folders are not read yet. Pass token ids to the model."
+            )
+        backbone = cls.backbone_cls.from_preset(path, load_weights, **kwargs)
+        return cls(backbone, **task_arguments)
+
+    def save_pretrained(self, path, max_shard_size=5):
+        """Write the weights and `config.json` in the layout of Hugging Face.
+
+        Args:
+            path: folder; made if it is not there.
+            max_shard_size: float, in GiB.
+        """
+        self.backbone.save_pretrained(path, max_shard_size)

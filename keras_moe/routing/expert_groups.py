@@ -1,0 +1,96 @@
+"""Limit a token's choice to the experts of its best groups."""
+
+from keras import ops
+
+from keras_moe.ops.sorting import top_k as stable_top_k
+
+GROUP_SCORES = ("max", "top2_sum")
+
+
+def limit_to_groups(scores, num_expert_groups, num_limited_groups, group_score):
+    """Rule out all experts but those of the best groups.
+
+    Experts e with the same `e // (E / num_expert_groups)` are a group, meant
+    to live on one machine. A group's score is its best expert's (DeepSeek-V2,
+    https://arxiv.org/abs/2405.04434, section 2.2.2) or the sum of its best
+    two (DeepSeek-V3, https://arxiv.org/abs/2412.19437, section 2.1.2).
+
+    Args:
+        scores: float32 tensor of shape (..., E).
+        num_expert_groups: int, a divisor of E.
+        num_limited_groups: int, how many groups stay.
+        group_score: `"max"` or `"top2_sum"`.
+
+    Returns:
+        float32 tensor of shape (..., E), -inf outside the best groups.
+
+    Example:
+
+    >>> import numpy as np
+    >>> scores = np.array([[0.5, 0.0, 0.3, 0.4]], "float32")
+    >>> np.array(limit_to_groups(scores, 2, 1, "max"))[0].tolist()
+    [0.5, 0.0, -inf, -inf]
+    >>> np.array(limit_to_groups(scores, 2, 1, "top2_sum"))[0, :2].tolist()
+    [-inf, -inf]
+    """
+    shape = ops.shape(scores)
+    grouped = ops.reshape(scores, (*shape[:-1], num_expert_groups, -1))
+    if group_score == "max":
+        best = ops.max(grouped, axis=-1)
+    else:
+        best = ops.sum(ops.top_k(grouped, 2)[0], axis=-1)  # (..., groups)
+    kept = stable_top_k(best, num_limited_groups)
+    kept = ops.sum(ops.one_hot(kept, num_expert_groups, dtype="int32"), axis=-2)
+    grouped = ops.where(
+        ops.cast(kept, "bool")[..., None], grouped, -float("inf")
+    )
+    return ops.reshape(grouped, shape)
+
+
+def check_groups(
+    num_experts, top_k, num_expert_groups, num_limited_groups, group_score
+):
+    """Raise unless the groups fit the experts.
+
+    Args:
+        num_experts: int E.
+        top_k: int K.
+        num_expert_groups: optional int; `None` means no groups.
+        num_limited_groups: optional int.
+        group_score: str.
+
+    Raises:
+        ValueError: If they do not.
+
+    Example:
+
+    >>> check_groups(8, 2, 4, 2, "max")
+    """
+    if num_expert_groups is None:
+        return
+    received = (
+        f"Received: num_experts={num_experts}, top_k={top_k}, "
+        f"num_expert_groups={num_expert_groups}, "
+        f"num_limited_groups={num_limited_groups}, "
+        f"group_score={group_score!r}."
+    )
+    if group_score not in GROUP_SCORES:
+        raise ValueError(
+            f"Expected `group_score` to be one of {GROUP_SCORES}. {received}"
+        )
+    if num_expert_groups < 1 or num_experts % num_expert_groups:
+        raise ValueError(
+            "Expected `num_expert_groups` to divide `num_experts`. " + received
+        )
+    size = num_experts // num_expert_groups
+    if not 1 <= (num_limited_groups or 0) <= num_expert_groups:
+        raise ValueError(
+            "Expected `num_limited_groups` between 1 and "
+            f"`num_expert_groups`. {received}"
+        )
+    if num_limited_groups * size < top_k or (
+        group_score == "top2_sum" and size < 2
+    ):
+        raise ValueError(
+            "Expected groups with enough experts to choose from. " + received
+        )

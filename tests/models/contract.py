@@ -1,0 +1,231 @@
+"""What every architecture with published weights is tested for.
+
+A test class of an architecture inherits from `Contract` and says how its
+reference is made. Every weight, norm and buffer of the reference is random:
+what stays at its default is not tested.
+"""
+
+import functools
+import json
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.numpy import load_file
+
+from keras_moe.checkpoints.checkpoint_folder import CheckpointFolder
+
+VOCABULARY = 64
+LENGTH = 17
+PROMPT = 5
+NEW_TOKENS = 6
+TOLERANCE = 1e-4
+
+
+def randomize(model, scale=0.3):
+    """Draw all that a torch module stores: parameters and buffers."""
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for tensor in model.state_dict().values():
+            if tensor.is_floating_point():
+                noise = torch.randn(tensor.shape, generator=generator)
+                tensor.copy_(scale * noise)
+        for name, tensor in model.named_parameters():
+            if "norm" in name and name.endswith("weight"):
+                tensor.add_(1.0)
+    return model.eval()
+
+
+def batch(padding):
+    """Draw token ids (2, L) and a mask with padding in the second row."""
+    rng = np.random.default_rng(0)
+    token_ids = rng.integers(1, VOCABULARY, (2, LENGTH)).astype("int32")
+    mask = np.ones_like(token_ids)
+    if padding == "right":
+        mask[1, -4:] = 0
+    if padding == "left":
+        mask[1, :4] = 0
+    return token_ids, mask
+
+
+class Contract:
+    """The tests; a subclass sets what comes first here.
+
+    Attributes:
+        task: our task class.
+        names: of the reference's configurations, two or more.
+        reference: `reference(name)` returns a transformers model, random
+            and in evaluation mode.
+        quirks: quirk -> (configuration, our arguments that switch it off).
+        published: function of a config.json as transformers 5 writes it that
+            returns it as the hub has it.
+    """
+
+    task = None
+    names = ()
+    quirks: dict = {}
+
+    @staticmethod
+    def reference(name):
+        raise NotImplementedError
+
+    @staticmethod
+    def published(config):
+        config = dict(config)
+        rope = config.pop("rope_parameters")
+        return {**config, "rope_theta": rope["rope_theta"]}
+
+    # ---- made once for each configuration
+
+    @classmethod
+    @functools.cache
+    def _reference(cls, name):
+        return cls.reference(name)
+
+    @classmethod
+    @functools.cache
+    def folder(cls, name):
+        folder = Path(tempfile.mkdtemp())
+        cls._reference(name).save_pretrained(folder)
+        return folder
+
+    @classmethod
+    @functools.cache
+    def model(cls, name):
+        return cls.task.from_preset(cls.folder(name), preprocessor=None)
+
+    @classmethod
+    def reference_logits(cls, name, token_ids, mask):
+        with torch.no_grad():
+            outputs = cls._reference(name)(
+                torch.tensor(token_ids), attention_mask=torch.tensor(mask)
+            )
+        return outputs.logits.numpy()
+
+    @staticmethod
+    def logits(model, token_ids, mask):
+        inputs = {"token_ids": token_ids, "padding_mask": mask}
+        return np.asarray(model.predict_on_batch(inputs))
+
+    # ---- tests
+
+    def pytest_generate_tests(self, metafunc):
+        if "name" in metafunc.fixturenames:
+            metafunc.parametrize("name", self.names)
+        if "quirk" in metafunc.fixturenames:
+            metafunc.parametrize("quirk", list(self.quirks))
+
+    @pytest.mark.parametrize("padding", ["none", "right", "left"])
+    def test_logits_equal_the_references(self, name, padding):
+        token_ids, mask = batch(padding)
+        expected = self.reference_logits(name, token_ids, mask)
+        actual = self.logits(self.model(name), token_ids, mask)
+        real = mask.astype(bool)
+        assert expected[real].std() > 0.1
+        np.testing.assert_allclose(actual[real], expected[real], atol=TOLERANCE)
+
+    def test_greedy_tokens_equal_the_uncached_and_the_references(self, name):
+        model = self.model(name)
+        model.compile(sampler="greedy")
+        prompt, _ = batch("none")
+        prompt = prompt[:, :PROMPT]
+        inputs = np.pad(prompt, ((0, 0), (0, NEW_TOKENS)))
+        mask = np.arange(PROMPT + NEW_TOKENS) < PROMPT
+        mask = np.broadcast_to(mask, inputs.shape).astype("int32")
+        outputs = model.generate(
+            {"token_ids": inputs, "padding_mask": mask}, stop_token_ids=None
+        )["token_ids"]
+        expected, ours = prompt, inputs.copy()
+        for position in range(PROMPT, PROMPT + NEW_TOKENS):
+            full = np.ones_like(expected)
+            theirs = self.reference_logits(name, expected, full)[:, -1]
+            expected = np.concatenate(
+                [expected, theirs.argmax(-1)[:, None].astype("int32")], axis=1
+            )
+            seen = np.arange(ours.shape[1]) < position
+            seen = np.broadcast_to(seen, ours.shape).astype("int32")
+            uncached = self.logits(model, ours, seen)[:, position - 1]
+            ours[:, position] = uncached.argmax(-1)
+        np.testing.assert_array_equal(outputs, ours)
+        np.testing.assert_array_equal(outputs, expected)
+
+    def test_what_is_written_is_what_was_read(self, name, tmp_path):
+        self.model(name).save_pretrained(tmp_path)
+        before = load_file(self.folder(name) / "model.safetensors")
+        after = load_file(tmp_path / "model.safetensors")
+        assert sorted(before) == sorted(after)
+        for tensor in before:
+            np.testing.assert_array_equal(before[tensor], after[tensor])
+
+    def test_transformers_reads_what_is_written(self, name, tmp_path):
+        self.model(name).save_pretrained(tmp_path)
+        loaded = type(self._reference(name)).from_pretrained(tmp_path).eval()
+        token_ids, mask = batch("right")
+        with torch.no_grad():
+            actual = loaded(
+                torch.tensor(token_ids), attention_mask=torch.tensor(mask)
+            ).logits.numpy()
+        expected = self.reference_logits(name, token_ids, mask)
+        np.testing.assert_array_equal(actual, expected)
+
+    def test_both_spellings_of_the_configuration_are_read(self, name):
+        config = CheckpointFolder(self.folder(name)).config
+        read = self.task.backbone_cls.architecture.read_config
+        assert read(self.published(config)) == read(config)
+
+    def test_fused_experts_are_read_too(self, name, tmp_path):
+        self._reference(name).save_pretrained(
+            tmp_path, save_original_format=False
+        )
+        model = self.task.from_preset(tmp_path, preprocessor=None)
+        token_ids, mask = batch("none")
+        np.testing.assert_array_equal(
+            self.logits(model, token_ids, mask),
+            self.logits(self.model(name), token_ids, mask),
+        )
+
+    def test_each_quirk_moves_the_logits(self, quirk):
+        name, off = self.quirks[quirk]
+        token_ids, mask = batch("none")
+        model = self.model(name)
+        arguments = {**model.backbone.get_config(), **off}
+        without = self.task(type(model.backbone).from_config(arguments))
+        _copy(model.backbone, without.backbone)
+        with_quirk = self.logits(model, token_ids, mask)
+        difference = with_quirk - self.logits(without, token_ids, mask)
+        assert np.abs(difference).max() > 0.01
+
+    def test_presets_of_keras_hub_come_back(self, name, tmp_path):
+        model = self.model(name)
+        model.save_to_preset(tmp_path)
+        loaded = self.task.from_preset(str(tmp_path), preprocessor=None)
+        token_ids, mask = batch("none")
+        np.testing.assert_array_equal(
+            self.logits(loaded, token_ids, mask),
+            self.logits(model, token_ids, mask),
+        )
+
+    def test_another_architecture_is_refused_by_name(self, tmp_path):
+        config = {"model_type": "no_such_model"}
+        (tmp_path / "config.json").write_text(json.dumps(config))
+        (tmp_path / "model.safetensors").write_bytes(
+            (2).to_bytes(8, "little") + b"{}"
+        )
+        with pytest.raises(ValueError, match="Known model types: .*mixtral"):
+            self.task.from_preset(tmp_path, preprocessor=None)
+
+
+def _copy(source, target):
+    """Copy the variables that both models have."""
+    values = {_path(v): v for v in source.variables}
+    for variable in target.variables:
+        other = values.get(_path(variable))
+        if other is not None and other.shape == variable.shape:
+            variable.assign(other)
+
+
+def _path(variable):
+    # Without the model's own name, which is counted up.
+    return variable.path.partition("/")[2]
