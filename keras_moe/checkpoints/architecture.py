@@ -50,6 +50,11 @@ class Architecture(NamedTuple):
     ignored: tuple = ()
     also_model_types: tuple = ()
 
+    @property
+    def model_types(self):
+        """All model types with these files."""
+        return self.model_type, *self.also_model_types
+
     def read_config(self, config):
         """Translate a `config.json` to constructor arguments.
 

@@ -11,7 +11,10 @@ import typer
 def inspect(
     model: Annotated[
         str,
-        typer.Argument(help="A preset, a .keras file or a folder of `train`."),
+        typer.Argument(
+            help="A preset, a .keras file, a folder of `train`, or a folder "
+            "or hf:// handle in the layout of Hugging Face."
+        ),
     ],
     tokens: Annotated[
         int, typer.Option(min=1, help="Tokens per group, for the capacity.")
@@ -29,7 +32,8 @@ def inspect(
 
     name, backbone_class, config = find(model)
     counts = parameter_counts(backbone_class, **config)
-    num_experts, top_k = config["num_experts"], config.get("top_k", 2)
+    num_experts = config["num_experts"]
+    top_k = config.get("top_k", 2)
     capacity = expert_capacity(capacity_factor, tokens, top_k, num_experts)
     table = Table(title=name, show_header=False)
     table.add_row("architecture", backbone_class.__name__)
@@ -38,6 +42,11 @@ def inspect(
     table.add_row(
         "FLOPs per token, forward", _with_unit(counts.flops_per_token)
     )
+    if counts.cache_bytes_per_token is not None:
+        table.add_row(
+            "cache per token, bfloat16",
+            f"{counts.cache_bytes_per_token:,} bytes",
+        )
     table.add_row("experts", f"{num_experts}, {top_k} per token")
     table.add_row(
         "capacity",
@@ -51,7 +60,8 @@ def find(model):
     """Find a model's class and configuration without loading weights.
 
     Args:
-        model: preset name, `.keras` file or run folder.
+        model: preset name, `.keras` file, run folder, published folder or
+            `hf://` handle.
 
     Returns:
         Name to show, backbone class, constructor arguments.
@@ -62,10 +72,21 @@ def find(model):
     import keras
 
     from keras_moe import models
+    from keras_moe.checkpoints.checkpoint_folder import CONFIG
+    from keras_moe.checkpoints.checkpoint_folder import read_json
     from keras_moe.cli.language_model import model_file
+    from keras_moe.models.model_types import task_class
+    from keras_moe.models.preset_folder import published_folder
 
     if model in models.PRESETS:
         return model, *models.preset(model)
+    if model.startswith("hf://") or (Path(model) / CONFIG).is_file():
+        folder = published_folder(model, weights=False)
+        if folder is not None:
+            config = read_json(folder / CONFIG)
+            backbone_class = task_class(config).backbone_cls
+            arguments = backbone_class.architecture.read_config(config)
+            return model, backbone_class, arguments
     if not Path(model).exists():
         raise ValueError(
             "Expected the name of a preset, one of "

@@ -6,14 +6,16 @@ from keras_moe.checkpoints.checkpoint_folder import CONFIG
 from keras_moe.checkpoints.checkpoint_folder import read_json
 
 HUGGING_FACE = "hf://"
-FILES = ("*.json", "*.safetensors", "tokenizer.model")
+FILES = ("*.json", "tokenizer.model")
+WEIGHTS = ("*.safetensors",)
 
 
-def published_folder(preset):
+def published_folder(preset, weights=True):
     """Find the folder of a preset in the layout of Hugging Face.
 
     Args:
         preset: path or `hf://` handle.
+        weights: bool, whether a handle's weights are downloaded too.
 
     Returns:
         `pathlib.Path`; `None` if the preset is keras-hub's.
@@ -23,7 +25,7 @@ def published_folder(preset):
     """
     name = str(preset)
     if name.startswith(HUGGING_FACE):
-        path = _download(name.removeprefix(HUGGING_FACE))
+        path = _download(name.removeprefix(HUGGING_FACE), weights)
     else:
         path = Path(preset)
         if not path.is_dir():
@@ -38,11 +40,12 @@ def published_folder(preset):
     return None if "registered_name" in config else path
 
 
-def _download(handle):
+def _download(handle, weights):
     try:
         from huggingface_hub import snapshot_download
     except ImportError as error:
         raise ImportError(
             "hf:// handles need: pip install huggingface_hub"
         ) from error
-    return Path(snapshot_download(handle, allow_patterns=list(FILES)))
+    patterns = [*FILES, *(WEIGHTS if weights else ())]
+    return Path(snapshot_download(handle, allow_patterns=patterns))

@@ -69,20 +69,16 @@ class PublishedBackbone:
         Raises:
             ValueError: If it is another's; names the known ones.
         """
-        from keras_moe.models.model_types import MODEL_TYPES
+        from keras_moe.models.model_types import task_class
 
-        known = cls.architecture.model_type, *cls.architecture.also_model_types
-        model_type = config.get("model_type")
-        if model_type in known:
+        if config.get("model_type") in cls.architecture.model_types:
             return
-        cure = (
-            f"Use `{MODEL_TYPES[model_type]}`."
-            if model_type in MODEL_TYPES
-            else f"Known model types: {sorted(MODEL_TYPES)}."
-        )
+        task = task_class(config)
         raise ValueError(
-            f"Expected a folder with model_type {known[0]!r} for "
-            f"`{cls.__name__}`. Received: model_type={model_type!r}. {cure}"
+            f"Expected a folder for `{cls.__name__}`, model_type one of "
+            f"{cls.architecture.model_types}. Received: "
+            f"model_type={config['model_type']!r}. Use "
+            f"`{task.backbone_cls.__name__}` or `{task.__name__}`."
         )
 
     def save_pretrained(self, path, max_shard_size=5):

@@ -1,5 +1,7 @@
 """Tasks whose published weights can be loaded and written back."""
 
+from keras_moe.checkpoints.checkpoint_folder import CONFIG
+from keras_moe.checkpoints.checkpoint_folder import read_json
 from keras_moe.models.preset_folder import published_folder
 
 
@@ -13,6 +15,9 @@ class PublishedTask:
     @classmethod
     def from_preset(cls, preset, load_weights=True, **kwargs):
         """Load a model with its tokenizer.
+
+        Called on `SparseCausalLM`, it picks the class that `config.json`
+        asks for.
 
         Args:
             preset: path of a folder in the layout of Hugging Face
@@ -34,6 +39,10 @@ class PublishedTask:
         path = published_folder(preset)
         if path is None:
             return super().from_preset(preset, load_weights, **kwargs)
+        from keras_moe.models.model_types import task_class
+
+        if cls.backbone_cls is None:
+            cls = task_class(read_json(path / CONFIG))
         task_arguments = {
             name: kwargs.pop(name)
             for name in ("preprocessor", "name")

@@ -1,11 +1,14 @@
 """The command line as a user meets it."""
 
+import json
 import zipfile
 
 import pytest
 from typer.testing import CliRunner
 
 from keras_moe.cli import app as cli_app
+from keras_moe.models import MixtralBackbone
+from keras_moe.models import preset
 
 SMALL = [
     "--hidden-dim=16",
@@ -72,6 +75,29 @@ def test_inspect_shows_a_preset():
     assert "12.9B" in output
     # ceil(1.25 * 1024 * 2 / 8)
     assert "320 slots" in output
+    # 32 layers of 8 heads of 128 numbers, keys and values, 2 bytes each
+    assert "131,072 bytes" in output
+
+
+def test_inspect_reads_a_published_folder_without_its_weights(tmp_path):
+    _, arguments = preset("mixtral_8x7b")
+    defaults = {
+        "head_dim": None,
+        "sliding_window": None,
+        "tie_embedding_weights": False,
+    }
+    config = MixtralBackbone.architecture.write_config(
+        {**defaults, **arguments}
+    )
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    output = invoke("inspect", tmp_path).output
+    assert "46,702,792,704" in output
+
+
+def test_inspect_names_the_architectures_it_knows(tmp_path):
+    (tmp_path / "config.json").write_text('{"model_type": "bert"}')
+    with pytest.raises(ValueError, match="one of .*'mixtral'"):
+        invoke("inspect", tmp_path)
 
 
 def test_inspect_reads_a_saved_model_without_its_weights(run_dir, tmp_path):

@@ -16,6 +16,7 @@ import torch
 from safetensors.numpy import load_file
 
 from keras_moe.checkpoints.checkpoint_folder import CheckpointFolder
+from keras_moe.models.sparse_causal_lm import SparseCausalLM
 
 VOCABULARY = 64
 LENGTH = 17
@@ -207,13 +208,19 @@ class Contract:
             self.logits(model, token_ids, mask),
         )
 
+    def test_the_class_is_found_by_the_model_type(self, name):
+        model = SparseCausalLM.from_preset(
+            self.folder(name), load_weights=False, preprocessor=None
+        )
+        assert type(model) is self.task
+
     def test_another_architecture_is_refused_by_name(self, tmp_path):
         config = {"model_type": "no_such_model"}
         (tmp_path / "config.json").write_text(json.dumps(config))
         (tmp_path / "model.safetensors").write_bytes(
             (2).to_bytes(8, "little") + b"{}"
         )
-        with pytest.raises(ValueError, match="Known model types: .*mixtral"):
+        with pytest.raises(ValueError, match="one of .*mixtral"):
             self.task.from_preset(tmp_path, preprocessor=None)
 
 

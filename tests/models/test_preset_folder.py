@@ -1,0 +1,45 @@
+"""Which folder a preset means."""
+
+import json
+
+import pytest
+
+from keras_moe.models.preset_folder import published_folder
+
+huggingface_hub = pytest.importorskip("huggingface_hub")
+
+
+def write_config(folder, **config):
+    (folder / "config.json").write_text(json.dumps(config))
+
+
+def test_a_folder_of_hugging_face_is_found(tmp_path):
+    write_config(tmp_path, model_type="mixtral")
+    assert published_folder(tmp_path) == tmp_path
+    assert published_folder(str(tmp_path)) == tmp_path
+
+
+def test_a_folder_of_keras_hub_is_left_to_it(tmp_path):
+    write_config(tmp_path, registered_name="keras_moe>MixtralBackbone")
+    assert published_folder(tmp_path) is None
+    assert published_folder("mixtral_8_7b_en") is None
+
+
+def test_a_folder_without_configuration_is_an_error(tmp_path):
+    with pytest.raises(ValueError, match=r"Expected config\.json"):
+        published_folder(tmp_path)
+
+
+@pytest.mark.parametrize("weights", [True, False])
+def test_a_handle_is_downloaded(weights, tmp_path, monkeypatch):
+    write_config(tmp_path, model_type="mixtral")
+    asked = {}
+
+    def snapshot_download(handle, allow_patterns):
+        asked.update(handle=handle, patterns=allow_patterns)
+        return str(tmp_path)
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot_download)
+    assert published_folder("hf://owner/model", weights) == tmp_path
+    assert asked["handle"] == "owner/model"
+    assert ("*.safetensors" in asked["patterns"]) == weights
