@@ -1,5 +1,6 @@
 """All benchmarks by name."""
 
+from family_matches import families
 from import_matches import imports
 from language_model_matches import decoding
 from language_model_matches import training
@@ -19,6 +20,7 @@ SUITE = {
         imbalance,
         training,
         decoding,
+        families,
         imports,
     )
 }
