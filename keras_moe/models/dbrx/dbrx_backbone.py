@@ -1,0 +1,148 @@
+"""The DBRX decoder without its head."""
+
+import keras
+
+from keras_moe.blocks.grouped_query_attention import GroupedQueryAttention
+from keras_moe.layers.sparse_moe import SparseMoE
+from keras_moe.layers.top_k_router import TopKRouter
+from keras_moe.models.dbrx.dbrx_checkpoint import DBRX
+from keras_moe.models.decoder_backbone import DecoderBackbone
+from keras_moe.models.decoder_backbone import kernel_initializer
+from keras_moe.models.decoder_backbone import own_arguments
+
+
+@keras.saving.register_keras_serializable(package="keras_moe")
+class DbrxBackbone(DecoderBackbone):
+    """A decoder-only Transformer with many small SwiGLU experts.
+
+    Grouped-query attention with rotary positions whose queries, keys and
+    values are clipped before they turn, layer norms without bias, and a
+    `SparseMoE` in every layer: softmax over all experts, the K largest, over
+    their p-norm (Databricks, 2024,
+    https://www.databricks.com/blog/introducing-dbrx-new-state-art-open-llm,
+    and the published `modeling_dbrx.py`).
+
+    Args:
+        vocabulary_size: int V.
+        num_layers: int.
+        num_query_heads: int N, a divisor of H.
+        num_key_value_heads: int M, a divisor of N.
+        hidden_dim: int H.
+        intermediate_dim: int I, width of one expert, per branch.
+        num_experts: int E.
+        top_k: int K, experts per token.
+        combine_weights_power: optional float p > 0: a token's K weights are
+            divided by their p-norm, the published
+            `moe_normalize_expert_weights`. `None` leaves them as they are.
+        clip_query_key_value: optional float, largest magnitude of queries,
+            keys and values, the published `clip_qkv`.
+        rope_max_wavelength: float, the published `rope_theta`.
+        layer_norm_epsilon: float; published files cannot say another.
+        dropout: float, after attention and feed-forward while training.
+        jitter_noise: float, noise on the routers' inputs while training.
+        load_balancing_loss_weight: float, per layer.
+        router_z_loss_weight: float, per layer.
+        capacity_factor: optional float, for training; `None` is dropless.
+        eval_capacity_factor: optional float, for inference.
+        dtype: optional dtype policy or its name.
+
+    Inputs: `token_ids`, int32 (B, L), and `padding_mask`, int32 or bool
+    (B, L), 1 or True = real token.
+
+    Outputs: float tensor of shape (B, L, H).
+
+    Raises:
+        ValueError: If a size is not positive or sizes do not fit together.
+
+    Example:
+
+    >>> import numpy as np
+    >>> from keras_moe.models.dbrx import DbrxBackbone
+    >>> backbone = DbrxBackbone(
+    ...     vocabulary_size=64, num_layers=2, num_query_heads=4,
+    ...     num_key_value_heads=2, hidden_dim=16, intermediate_dim=32,
+    ...     num_experts=8,
+    ... )
+    >>> token_ids = np.ones((1, 5), "int32")
+    >>> outputs = backbone(
+    ...     {"token_ids": token_ids, "padding_mask": np.ones_like(token_ids)}
+    ... )
+    >>> tuple(outputs.shape)
+    (1, 5, 16)
+    """
+
+    architecture = DBRX
+
+    def __init__(
+        self,
+        vocabulary_size,
+        num_layers,
+        num_query_heads,
+        num_key_value_heads,
+        hidden_dim,
+        intermediate_dim,
+        num_experts,
+        top_k=4,
+        combine_weights_power=1.0,
+        clip_query_key_value=8.0,
+        rope_max_wavelength=500_000.0,
+        layer_norm_epsilon=1e-5,
+        dropout=0.0,
+        jitter_noise=0.0,
+        load_balancing_loss_weight=0.01,
+        router_z_loss_weight=0.001,
+        capacity_factor=None,
+        eval_capacity_factor=None,
+        dtype=None,
+        **kwargs,
+    ):
+        arguments = own_arguments(locals())
+        if combine_weights_power is not None and combine_weights_power <= 0:
+            raise ValueError(
+                "Expected `combine_weights_power` to be positive or None. "
+                f"Received: combine_weights_power={combine_weights_power}"
+            )
+
+        def attention(index):
+            return GroupedQueryAttention(
+                num_query_heads,
+                num_key_value_heads,
+                rope_max_wavelength=rope_max_wavelength,
+                clip_query_key_value=clip_query_key_value,
+                kernel_initializer=kernel_initializer(),
+                dtype=dtype,
+                name="attention",
+            )
+
+        def feed_forward(index):
+            router = TopKRouter(
+                num_experts,
+                top_k,
+                normalize_combine_weights=combine_weights_power is not None,
+                combine_weights_power=combine_weights_power or 1.0,
+                jitter_noise=jitter_noise,
+                load_balancing_loss_weight=load_balancing_loss_weight,
+                router_z_loss_weight=router_z_loss_weight,
+                kernel_initializer=kernel_initializer(),
+                name="router",
+            )
+            return SparseMoE(
+                num_experts,
+                intermediate_dim,
+                top_k,
+                router=router,
+                capacity_factor=capacity_factor,
+                eval_capacity_factor=eval_capacity_factor,
+                kernel_initializer=kernel_initializer(),
+                dtype=dtype,
+                name="sparse_moe",
+            )
+
+        super().__init__(
+            arguments,
+            attention,
+            feed_forward,
+            norm="layer_without_bias",
+            dtype=dtype,
+            **kwargs,
+        )
