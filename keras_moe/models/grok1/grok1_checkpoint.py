@@ -1,0 +1,132 @@
+"""Grok-1's files, as hpcai-tech/grok-1 has them.
+
+The original weights, xai-org/grok-1, are 8-bit numbers in Python pickles,
+which are not read here. The community's port to safetensors is; transformers
+has no such class.
+
+What is confirmed, and where:
+- the mathematics: `model.py` and `run.py` of
+  https://github.com/xai-org/grok-1;
+- names and settings of the port: its configuration and modelling code as
+  checked in by others (MoE-Infinity, tt-metal), its module names in
+  ColossalAI's `examples/language/grok-1/grok1_policy.py`, and vLLM's
+  `grok1.py`, which reads it: `linear` is the gate, `linear_v` up, `linear_1`
+  down, norms end in `.scale`.
+
+What is not: no published shard was opened, so whether `lm_head.weight` lies
+beside the tied embedding is unknown (either way is read). The port's own code
+differs from the published in one function: its experts use the exact GELU
+where `jax.nn.gelu` is the tanh approximation. We follow the published code.
+"""
+
+from keras_moe.checkpoints.architecture import Architecture
+from keras_moe.checkpoints.architecture import Field
+from keras_moe.checkpoints.architecture import check_plain_rope
+from keras_moe.checkpoints.architecture import rope_theta
+from keras_moe.checkpoints.layouts import EXPERTS
+from keras_moe.checkpoints.layouts import LINEAR
+from keras_moe.checkpoints.layouts import LINEAR_FROM_HEADS
+from keras_moe.checkpoints.rules import rule
+
+OURS = "decoder_blocks.{layer}"
+THEIRS = "model.layers.{layer}"
+NORMS = {
+    "attention_norm": "pre_attn_norm",
+    "attention_output_norm": "post_attn_norm",
+    "feed_forward_norm": "pre_moe_norm",
+    "feed_forward_output_norm": "post_moe_norm",
+}
+
+
+def _read_more(config):
+    check_plain_rope(config)
+    return {"rope_max_wavelength": rope_theta(config, 10_000.0)}
+
+
+def _write_more(arguments):
+    # The port's code knows no other base than 10,000; vLLM reads this key.
+    return {"rope_theta": arguments["rope_max_wavelength"]}
+
+
+def _attention_rules():
+    return tuple(
+        rule(
+            f"{OURS}.attention.{ours}.kernel",
+            f"{THEIRS}.attn.{theirs}_proj.weight",
+            layout=layout,
+        )
+        for ours, theirs, layout in (
+            ("query", "q", LINEAR),
+            ("key", "k", LINEAR),
+            ("value", "v", LINEAR),
+            ("output_dense", "o", LINEAR_FROM_HEADS),
+        )
+    )
+
+
+def _feed_forward_rules():
+    each = f"{THEIRS}.moe_block.experts." + "{expert}"
+    return (
+        rule(
+            f"{OURS}.feed_forward.router.kernel",
+            f"{THEIRS}.moe_block.gate.weight",
+            layout=LINEAR,
+        ),
+        rule(
+            f"{OURS}.feed_forward.experts.gate_up_kernel",
+            f"{each}.linear.weight",
+            f"{each}.linear_v.weight",
+            layout=EXPERTS,
+        ),
+        rule(
+            f"{OURS}.feed_forward.experts.down_kernel",
+            f"{each}.linear_1.weight",
+            layout=EXPERTS,
+        ),
+    )
+
+
+GROK1 = Architecture(
+    model_type="grok-1",
+    class_name="Grok1ModelForCausalLM",
+    fields=(
+        Field("vocab_size", "vocabulary_size"),
+        Field("num_hidden_layers", "num_layers"),
+        Field("num_attention_heads", "num_query_heads"),
+        Field("num_key_value_heads", "num_key_value_heads"),
+        Field("hidden_size", "hidden_dim"),
+        Field("intermediate_size", "intermediate_dim"),
+        Field("num_experts", "num_experts", also=("num_local_experts",)),
+        Field("num_experts_per_tok", "top_k", 2),
+        Field("attn_output_multiplier", "attention_scale", 0.08838834764831845),
+        Field("max_attn_value", "attention_logit_soft_cap", 30.0),
+        Field(
+            "embedding_multiplier_scale",
+            "embedding_multiplier",
+            78.38367176906169,
+        ),
+        Field(
+            "output_multiplier_scale", "output_multiplier", 0.5773502691896257
+        ),
+        Field("rms_norm_eps", "layer_norm_epsilon", 1e-5),
+        Field("tie_word_embeddings", "tie_embedding_weights", True),
+    ),
+    read_more=_read_more,
+    write_more=_write_more,
+    rules=(
+        rule("token_embedding.embeddings", "model.embed_tokens.weight"),
+        rule("final_norm.scale", "model.norm.scale"),
+        rule(
+            "token_embedding.reverse_embeddings",
+            "lm_head.weight",
+            layout=LINEAR,
+            spare=True,
+        ),
+        *(
+            rule(f"{OURS}.{ours}.scale", f"{THEIRS}.{theirs}.scale")
+            for ours, theirs in NORMS.items()
+        ),
+        *_attention_rules(),
+        *_feed_forward_rules(),
+    ),
+)
