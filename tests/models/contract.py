@@ -59,7 +59,8 @@ class Contract:
         names: of the reference's configurations, two or more.
         reference: `reference(name)` returns a transformers model, random
             and in evaluation mode.
-        quirks: quirk -> (configuration, our arguments that switch it off).
+        quirks: quirk -> (configuration, our arguments that switch it off, or
+            a function of the backbone that does).
         published: function of a config.json as transformers 5 writes it that
             returns it as the hub has it.
     """
@@ -199,9 +200,12 @@ class Contract:
         """Change arguments and measure how far the logits move."""
         token_ids, mask = batch("none")
         model = self.model(name)
-        arguments = {**model.backbone.get_config(), **off}
+        by_hand = callable(off)
+        arguments = {**model.backbone.get_config(), **({} if by_hand else off)}
         without = self.task(type(model.backbone).from_config(arguments))
         _copy(model.backbone, without.backbone)
+        if by_hand:
+            off(without.backbone)
         with_quirk = self.logits(model, token_ids, mask)
         return np.abs(with_quirk - self.logits(without, token_ids, mask)).max()
 

@@ -1,0 +1,73 @@
+"""Qwen2-MoE's files: Qwen/Qwen1.5-MoE-A2.7B, Qwen/Qwen2-57B-A14B."""
+
+from keras_moe.checkpoints.architecture import Architecture
+from keras_moe.checkpoints.architecture import Field
+from keras_moe.checkpoints.architecture import check_plain_rope
+from keras_moe.checkpoints.architecture import plain_rope_parameters
+from keras_moe.checkpoints.architecture import rope_theta
+from keras_moe.checkpoints.decoder_rules import BLOCK
+from keras_moe.checkpoints.decoder_rules import LAYER
+from keras_moe.checkpoints.decoder_rules import attention_rules
+from keras_moe.checkpoints.decoder_rules import experts_rules
+from keras_moe.checkpoints.decoder_rules import feed_forward_rules
+from keras_moe.checkpoints.decoder_rules import model_rules
+from keras_moe.checkpoints.decoder_rules import norm_rules
+from keras_moe.checkpoints.layouts import LINEAR
+from keras_moe.checkpoints.rules import rule
+
+SPARSE = f"{BLOCK}.feed_forward"
+
+
+def _read_more(config):
+    check_plain_rope(config)
+    return {"rope_max_wavelength": rope_theta(config)}
+
+
+QWEN2_MOE = Architecture(
+    model_type="qwen2_moe",
+    class_name="Qwen2MoeForCausalLM",
+    # Which layers slide changed between transformers 4 and 5, and no
+    # published model has a window: we do not guess.
+    fixed={"hidden_act": "silu", "qkv_bias": True, "use_sliding_window": False},
+    fields=(
+        Field("vocab_size", "vocabulary_size"),
+        Field("num_hidden_layers", "num_layers"),
+        Field("num_attention_heads", "num_query_heads"),
+        Field("num_key_value_heads", "num_key_value_heads"),
+        Field("hidden_size", "hidden_dim"),
+        Field("moe_intermediate_size", "intermediate_dim"),
+        Field("shared_expert_intermediate_size", "shared_intermediate_dim"),
+        Field("num_experts", "num_experts"),
+        Field("num_experts_per_tok", "top_k"),
+        Field("norm_topk_prob", "normalize_combine_weights", False),
+        Field("decoder_sparse_step", "expert_layer_stride", 1),
+        Field("mlp_only_layers", "dense_layers", ()),
+        Field("intermediate_size", "dense_intermediate_dim"),
+        Field("rms_norm_eps", "layer_norm_epsilon", 1e-6),
+        Field("tie_word_embeddings", "tie_embedding_weights", False),
+    ),
+    read_more=_read_more,
+    write_more=plain_rope_parameters,
+    rules=(
+        *model_rules(),
+        *norm_rules(),
+        *attention_rules(),
+        *feed_forward_rules(SPARSE, f"{LAYER}.mlp"),  # In the dense layers.
+        rule(
+            f"{SPARSE}.routed_experts.router.kernel",
+            f"{LAYER}.mlp.gate.weight",
+            layout=LINEAR,
+        ),
+        *experts_rules(
+            f"{LAYER}.mlp.experts", ours=f"{SPARSE}.routed_experts.experts"
+        ),
+        *feed_forward_rules(
+            f"{SPARSE}.shared_experts", f"{LAYER}.mlp.shared_expert"
+        ),
+        rule(
+            f"{SPARSE}.shared_expert_gate.kernel",
+            f"{LAYER}.mlp.shared_expert_gate.weight",
+            layout=LINEAR,
+        ),
+    ),
+)
