@@ -1,0 +1,163 @@
+"""The Qwen3-MoE decoder without its head."""
+
+import keras
+
+from keras_moe.blocks.grouped_query_attention import GroupedQueryAttention
+from keras_moe.layers.feed_forward import FeedForward
+from keras_moe.layers.sparse_moe import SparseMoE
+from keras_moe.layers.top_k_router import TopKRouter
+from keras_moe.models.decoder_backbone import DecoderBackbone
+from keras_moe.models.decoder_backbone import kernel_initializer
+from keras_moe.models.decoder_backbone import own_arguments
+from keras_moe.models.qwen3_moe.qwen3_moe_checkpoint import QWEN3_MOE
+from keras_moe.routing.validation import check_positive
+
+
+@keras.saving.register_keras_serializable(package="keras_moe")
+class Qwen3MoEBackbone(DecoderBackbone):
+    """A decoder-only Transformer with many small experts.
+
+    Grouped-query attention with an RMS norm on each head's query and key,
+    RMS norms before each part, and routed experts alone, without a shared
+    one (Yang et al., 2025, https://arxiv.org/abs/2505.09388, section 2).
+
+    Args:
+        vocabulary_size: int V.
+        num_layers: int.
+        num_query_heads: int N.
+        num_key_value_heads: int M, a divisor of N.
+        hidden_dim: int H.
+        intermediate_dim: int I, width of one expert, per branch.
+        num_experts: int E.
+        top_k: int K, experts per token.
+        head_dim: optional int D; `None` means H / N.
+        normalize_combine_weights: bool, whether a token's K weights are
+            divided by their sum.
+        expert_layer_stride: int n: layers n - 1, 2n - 1, ... are sparse, the
+            others dense. 1 makes every layer sparse.
+        dense_layers: list of ints, indices of more layers that are dense.
+        dense_intermediate_dim: optional int, width of the dense layers;
+            `None` means `intermediate_dim`.
+        rope_max_wavelength: float, the published `rope_theta`.
+        layer_norm_epsilon: float.
+        dropout: float, after attention and feed-forward while training.
+        jitter_noise: float, noise on the routers' inputs while training.
+        load_balancing_loss_weight: float, per layer.
+        router_z_loss_weight: float, per layer.
+        capacity_factor: optional float, for training; `None` is dropless.
+        eval_capacity_factor: optional float, for inference.
+        tie_embedding_weights: bool, one matrix for embedding and head.
+        dtype: optional dtype policy or its name.
+
+    Inputs: `token_ids`, int32 (B, L), and `padding_mask`, int32 or bool
+    (B, L), 1 or True = real token.
+
+    Outputs: float tensor of shape (B, L, H).
+
+    Raises:
+        ValueError: If a size is not positive or sizes do not fit together.
+
+    Example:
+
+    >>> import numpy as np
+    >>> from keras_moe.models.qwen3_moe import Qwen3MoEBackbone
+    >>> backbone = Qwen3MoEBackbone(
+    ...     vocabulary_size=64, num_layers=2, num_query_heads=4,
+    ...     num_key_value_heads=2, hidden_dim=16, intermediate_dim=8,
+    ...     num_experts=16, head_dim=8,
+    ... )
+    >>> token_ids = np.ones((1, 5), "int32")
+    >>> outputs = backbone(
+    ...     {"token_ids": token_ids, "padding_mask": np.ones_like(token_ids)}
+    ... )
+    >>> tuple(outputs.shape)
+    (1, 5, 16)
+    """
+
+    architecture = QWEN3_MOE
+
+    def __init__(
+        self,
+        vocabulary_size,
+        num_layers,
+        num_query_heads,
+        num_key_value_heads,
+        hidden_dim,
+        intermediate_dim,
+        num_experts,
+        top_k=8,
+        head_dim=None,
+        normalize_combine_weights=True,
+        expert_layer_stride=1,
+        dense_layers=(),
+        dense_intermediate_dim=None,
+        rope_max_wavelength=1_000_000.0,
+        layer_norm_epsilon=1e-6,
+        dropout=0.0,
+        jitter_noise=0.0,
+        load_balancing_loss_weight=0.01,
+        router_z_loss_weight=0.001,
+        capacity_factor=None,
+        eval_capacity_factor=None,
+        tie_embedding_weights=False,
+        dtype=None,
+        **kwargs,
+    ):
+        arguments = own_arguments(locals())
+        check_positive(expert_layer_stride=expert_layer_stride)
+        # As `config.json` has them: a list, and a number in any case.
+        arguments["dense_layers"] = list(dense_layers)
+        dense_intermediate_dim = dense_intermediate_dim or intermediate_dim
+        arguments["dense_intermediate_dim"] = dense_intermediate_dim
+
+        def attention(index):
+            return GroupedQueryAttention(
+                num_query_heads,
+                num_key_value_heads,
+                head_dim,
+                rope_max_wavelength=rope_max_wavelength,
+                query_key_norm="head",
+                layer_norm_epsilon=layer_norm_epsilon,
+                kernel_initializer=kernel_initializer(),
+                dtype=dtype,
+                name="attention",
+            )
+
+        def dense_feed_forward():
+            return FeedForward(
+                dense_intermediate_dim,
+                kernel_initializer=kernel_initializer(),
+                dtype=dtype,
+                name="feed_forward",
+            )
+
+        def sparse_feed_forward():
+            router = TopKRouter(
+                num_experts,
+                top_k,
+                normalize_combine_weights=normalize_combine_weights,
+                jitter_noise=jitter_noise,
+                load_balancing_loss_weight=load_balancing_loss_weight,
+                router_z_loss_weight=router_z_loss_weight,
+                kernel_initializer=kernel_initializer(),
+                name="router",
+            )
+            return SparseMoE(
+                num_experts,
+                intermediate_dim,
+                top_k,
+                router=router,
+                capacity_factor=capacity_factor,
+                eval_capacity_factor=eval_capacity_factor,
+                kernel_initializer=kernel_initializer(),
+                dtype=dtype,
+                name="sparse_moe",
+            )
+
+        def feed_forward(index):
+            dense = index in dense_layers or (index + 1) % expert_layer_stride
+            return dense_feed_forward() if dense else sparse_feed_forward()
+
+        super().__init__(
+            arguments, attention, feed_forward, dtype=dtype, **kwargs
+        )
