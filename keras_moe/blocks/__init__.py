@@ -4,6 +4,9 @@ from keras_moe.blocks.attend import attend
 from keras_moe.blocks.attention_mask import causal_mask
 from keras_moe.blocks.decoder_block import DecoderBlock
 from keras_moe.blocks.grouped_query_attention import GroupedQueryAttention
+from keras_moe.blocks.multi_head_latent_attention import (
+    MultiHeadLatentAttention,
+)
 from keras_moe.blocks.norms import make_norm
 from keras_moe.blocks.relative_position_bias import RelativePositionBias
 from keras_moe.blocks.rotary_embedding import rotary_frequencies
@@ -12,18 +15,23 @@ from keras_moe.blocks.t5_attention import T5Attention
 from keras_moe.blocks.t5_decoder_block import T5DecoderBlock
 from keras_moe.blocks.t5_encoder_block import T5EncoderBlock
 from keras_moe.blocks.t5_feed_forward_block import T5FeedForwardBlock
+from keras_moe.blocks.yarn import Yarn
+from keras_moe.blocks.yarn import yarn_frequencies
 
 __all__ = [
     "DecoderBlock",
     "GroupedQueryAttention",
+    "MultiHeadLatentAttention",
     "RelativePositionBias",
     "T5Attention",
     "T5DecoderBlock",
     "T5EncoderBlock",
     "T5FeedForwardBlock",
+    "Yarn",
     "attend",
     "causal_mask",
     "make_norm",
     "rotary_frequencies",
     "rotate",
+    "yarn_frequencies",
 ]
