@@ -36,7 +36,8 @@ class Architecture(NamedTuple):
         fixed: dict, settings that we know one value of; another is an error.
         read_more: function of their config, returns more of our arguments.
         write_more: function of our arguments, returns more of their config.
-        ignored: regular expressions of tensors that the model does without.
+        ignored: regular expressions of tensors that the model does without,
+            or a function of their config that returns them.
         also_model_types: other model types with the same files.
     """
 
@@ -47,7 +48,7 @@ class Architecture(NamedTuple):
     fixed: dict = {}
     read_more: Callable = lambda config: {}
     write_more: Callable = lambda arguments: {}
-    ignored: tuple = ()
+    ignored: tuple | Callable = ()
     also_model_types: tuple = ()
 
     @property
@@ -105,6 +106,17 @@ class Architecture(NamedTuple):
         for key, value in self.write_more(arguments).items():
             _put(config, key, value)
         return config
+
+    def ignored_in(self, config):
+        """Return which tensors of a folder the model does without.
+
+        Args:
+            config: dict, the folder's `config.json`.
+
+        Returns:
+            tuple of regular expressions.
+        """
+        return self.ignored(config) if callable(self.ignored) else self.ignored
 
     def _check(self, config):
         for key, known in self.fixed.items():

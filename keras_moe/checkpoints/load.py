@@ -24,7 +24,10 @@ def load_checkpoint(model, folder, architecture):
         ValueError: If anything is missing, left over or of another shape.
     """
     matches = match(
-        model, architecture.rules, folder.shapes, architecture.ignored
+        model,
+        architecture.rules,
+        folder.shapes,
+        architecture.ignored_in(folder.config),
     )
     long = folder.nbytes > LONG
     progress = keras.utils.Progbar(len(matches), unit_name="tensor")

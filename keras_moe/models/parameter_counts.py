@@ -5,6 +5,8 @@ from typing import NamedTuple
 
 import keras
 
+from keras_moe.checkpoints.rules import saved_variables
+
 
 class ParameterCounts(NamedTuple):
     """The size of a model.
@@ -77,7 +79,7 @@ def count_variables(backbone_class, config):
     embeddings = backbone.token_embedding
     tied = embeddings.tie_weights
     total = active = flops = 0
-    for variable in backbone.trainable_variables:
+    for variable in saved_variables(backbone):
         size = math.prod(variable.shape)
         total += size
         active += size

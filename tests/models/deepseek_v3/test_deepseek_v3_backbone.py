@@ -1,0 +1,208 @@
+"""Settings, training and generation of DeepSeek-V2 and -V3."""
+
+import keras
+import numpy as np
+import pytest
+from keras import ops
+
+from keras_moe.blocks import MultiHeadLatentAttention
+from keras_moe.blocks import Yarn
+from keras_moe.layers import FeedForward
+from keras_moe.layers import SharedExpertMoE
+from keras_moe.models.deepseek_v2 import DeepSeekV2Backbone
+from keras_moe.models.deepseek_v2 import DeepSeekV2CausalLM
+from keras_moe.models.deepseek_v3 import DeepSeekV3Backbone
+from keras_moe.models.deepseek_v3 import DeepSeekV3CausalLM
+
+SMALL = {
+    "vocabulary_size": 48,
+    "num_layers": 2,
+    "num_query_heads": 4,
+    "hidden_dim": 16,
+    "intermediate_dim": 8,
+    "dense_intermediate_dim": 24,
+    "num_experts": 8,
+    "top_k": 2,
+    "key_value_latent_dim": 8,
+    "nope_head_dim": 4,
+    "rope_head_dim": 4,
+    "value_head_dim": 6,
+    "num_expert_groups": 4,
+    "num_limited_groups": 2,
+}
+TASKS = (DeepSeekV2CausalLM, DeepSeekV3CausalLM)
+
+
+@pytest.fixture(params=TASKS, ids=lambda task: task.__name__)
+def task(request):
+    return request.param
+
+
+def make_model(task, **changes):
+    return task(task.backbone_cls(**{**SMALL, **changes}))
+
+
+@pytest.fixture
+def batch():
+    token_ids = np.random.default_rng(0).integers(1, 48, (3, 9))
+    padding_mask = np.ones_like(token_ids)
+    padding_mask[1, 7:] = 0
+    return {
+        "token_ids": token_ids.astype("int32"),
+        "padding_mask": padding_mask.astype("int32"),
+    }
+
+
+def test_the_first_layers_are_dense_and_the_others_share_an_expert(task):
+    backbone = task.backbone_cls(
+        **{**SMALL, "num_layers": 3, "num_dense_layers": 2},
+        num_shared_experts=3,
+    )
+    parts = [block.feed_forward for block in backbone.decoder_blocks]
+    assert [type(part) for part in parts] == [
+        FeedForward,
+        FeedForward,
+        SharedExpertMoE,
+    ]
+    assert parts[0].intermediate_dim == 24
+    assert parts[2].shared_experts.intermediate_dim == 3 * 8
+    for block in backbone.decoder_blocks:
+        assert type(block.attention) is MultiHeadLatentAttention
+
+
+def test_routers_are_as_the_version_has_them():
+    def router_of(backbone):
+        return backbone.decoder_blocks[1].feed_forward.routed_experts.router
+
+    two = router_of(DeepSeekV2Backbone(**SMALL, route_scale=16.0))
+    assert two.score_function == "softmax"
+    assert two.group_score == "max"
+    assert two.normalize_combine_weights is False
+    assert not two.use_expert_bias
+    assert two.route_scale == 16.0
+    three = router_of(DeepSeekV3Backbone(**SMALL))
+    assert three.score_function == "sigmoid"
+    assert three.group_score == "top2_sum"
+    assert three.normalize_combine_weights is True
+    assert three.use_expert_bias
+    assert (three.num_expert_groups, three.num_limited_groups) == (4, 2)
+    free = router_of(DeepSeekV3Backbone(**{**SMALL, "num_expert_groups": 1}))
+    assert free.num_expert_groups is None
+
+
+def test_config_round_trip(task):
+    backbone = task.backbone_cls(
+        **{**SMALL, "num_layers": 3, "num_dense_layers": 2},
+        query_latent_dim=6,
+        num_shared_experts=3,
+        route_scale=2.0,
+        rope_max_wavelength=500.0,
+        yarn=Yarn(4.0, 64, mscale=1.0, mscale_all_dim=0.5),
+        use_attention_bias=True,
+        layer_norm_epsilon=1e-4,
+        dropout=0.1,
+        jitter_noise=0.2,
+        load_balancing_loss_weight=0.3,
+        router_z_loss_weight=0.4,
+        capacity_factor=1.5,
+        eval_capacity_factor=2.5,
+        tie_embedding_weights=True,
+        dtype="mixed_bfloat16",
+    )
+    copy = task.backbone_cls.from_config(backbone.get_config())
+    assert copy.get_config() == backbone.get_config()
+    assert copy.count_params() == backbone.count_params()
+    moe = copy.decoder_blocks[2].feed_forward
+    assert moe.shared_experts.intermediate_dim == 24
+    routed = moe.routed_experts
+    assert routed.capacity_factor == 1.5
+    assert routed.eval_capacity_factor == 2.5
+    assert routed.router.jitter_noise == 0.2
+    assert routed.router.load_balancing_loss_weight == 0.3
+    assert routed.router.router_z_loss_weight == 0.4
+    assert routed.router.route_scale == 2.0
+    assert routed.compute_dtype == "bfloat16"
+    attention = copy.decoder_blocks[2].attention
+    assert attention.yarn == Yarn(4.0, 64, mscale=1.0, mscale_all_dim=0.5)
+    assert attention.query_latent_dim == 6
+    assert attention.use_bias
+
+
+@pytest.mark.parametrize("dtype", ["float32", "mixed_bfloat16"])
+def test_fit_learns_and_leaves_the_bias_alone(task, batch, backend, dtype):
+    keras.utils.set_random_seed(0)
+    model = make_model(task, dtype=dtype)
+    biases = []
+    if task is DeepSeekV3CausalLM:
+        block = model.backbone.decoder_blocks[1]
+        biases.append(block.feed_forward.routed_experts.router.expert_bias)
+        biases[0].assign(np.linspace(0.0, 0.1, 8))
+    model.compile(
+        optimizer=keras.optimizers.Adam(0.02),
+        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        # On TensorFlow once with XLA and once without.
+        jit_compile=backend == "jax"
+        or (backend == "tensorflow" and dtype == "mixed_bfloat16"),
+    )
+    labels = np.roll(batch["token_ids"], -1, axis=1)
+    history = model.fit(
+        batch, labels, epochs=8, batch_size=3, shuffle=False, verbose=0
+    ).history["loss"]
+    assert np.isfinite(history).all()
+    assert history[-1] < 0.8 * history[0]
+    for bias in biases:
+        np.testing.assert_allclose(
+            ops.convert_to_numpy(bias), np.linspace(0.0, 0.1, 8), rtol=1e-6
+        )
+
+
+def test_rematerialization_changes_nothing(batch):
+    def losses(mode):
+        keras.utils.set_random_seed(0)
+        with keras.RematScope(mode=mode):
+            model = make_model(DeepSeekV3CausalLM, query_latent_dim=6)
+        model.compile(
+            optimizer=keras.optimizers.SGD(0.5),
+            loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+            jit_compile=False,
+        )
+        return model.fit(
+            batch, batch["token_ids"], epochs=3, shuffle=False, verbose=0
+        ).history["loss"]
+
+    np.testing.assert_allclose(losses("full"), losses(None), rtol=1e-4)
+
+
+def test_right_padding_does_not_change_real_tokens(task, batch):
+    model = make_model(task)
+    whole = ops.convert_to_numpy(model(batch))
+    short = {name: values[1:2, :7] for name, values in batch.items()}
+    alone = ops.convert_to_numpy(model(short))
+    np.testing.assert_allclose(whole[1, :7], alone[0], atol=1e-5)
+
+
+def test_keras_file_round_trip(task, batch, tmp_path):
+    model = make_model(
+        task, yarn={"scaling_factor": 4, "original_max_length": 8}
+    )
+    model.save(tmp_path / "model.keras")
+    copy = keras.saving.load_model(tmp_path / "model.keras", compile=False)
+    assert type(copy) is task
+    np.testing.assert_array_equal(
+        ops.convert_to_numpy(copy(batch)), ops.convert_to_numpy(model(batch))
+    )
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"num_dense_layers": -1}, "`num_dense_layers` to be 0 or more"),
+        ({"num_expert_groups": 3}, "`num_expert_groups` to divide"),
+        ({"num_limited_groups": 0}, "`num_limited_groups` between"),
+        ({"yarn": {"factor": 2}}, "`yarn` to have fields"),
+        ({"num_shared_experts": 0}, "num_shared_experts=0"),
+    ],
+)
+def test_bad_sizes_are_refused(task, change, message):
+    with pytest.raises(ValueError, match=message):
+        make_model(task, **change)
