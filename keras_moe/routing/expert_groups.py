@@ -66,8 +66,6 @@ def check_groups(
 
     >>> check_groups(8, 2, 4, 2, "max")
     """
-    if num_expert_groups is None:
-        return
     received = (
         f"Received: num_experts={num_experts}, top_k={top_k}, "
         f"num_expert_groups={num_expert_groups}, "
@@ -78,6 +76,8 @@ def check_groups(
         raise ValueError(
             f"Expected `group_score` to be one of {GROUP_SCORES}. {received}"
         )
+    if num_expert_groups is None:
+        return
     if num_expert_groups < 1 or num_experts % num_expert_groups:
         raise ValueError(
             "Expected `num_expert_groups` to divide `num_experts`. " + received

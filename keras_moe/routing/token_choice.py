@@ -74,7 +74,8 @@ def choose_top_k(
     keeps_order = score_function in SCORE_FUNCTIONS.values()
     ranking = router_logits if keeps_order else router_probs
     if expert_bias is not None:
-        ranking = router_probs + expert_bias
+        bias = ops.convert_to_tensor(expert_bias, "float32")
+        ranking = router_probs + bias
     if num_expert_groups is not None:
         ranking = limit_to_groups(
             router_probs if expert_bias is None else ranking,

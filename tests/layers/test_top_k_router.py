@@ -200,6 +200,73 @@ def test_a_regularizer_of_the_kernel_is_applied_and_kept():
     )
 
 
+def test_the_layer_contract_with_groups_and_a_bias():
+    run_layer_test(
+        TopKRouter,
+        {
+            "num_experts": 6,
+            "top_k": 2,
+            "combine_weights_power": 2.0,
+            "use_expert_bias": True,
+            "num_expert_groups": 3,
+            "num_limited_groups": 2,
+            "group_score": "top2_sum",
+        },
+        input_shape=(2, 3, 5),
+        expected_num_trainable_weights=1,
+        expected_output_dtype="float32",
+    )
+
+
+@pytest.mark.parametrize("policy", ["float32", "bfloat16", "mixed_float16"])
+def test_the_bias_is_float32_starts_at_zero_and_is_not_trained(policy):
+    router = TopKRouter(num_experts=4, use_expert_bias=True, dtype=policy)
+    router.build((None, 5))
+    bias = router.expert_bias
+    assert keras.backend.standardize_dtype(bias.dtype) == "float32"
+    np.testing.assert_array_equal(ops.convert_to_numpy(bias), np.zeros(4))
+    assert not bias.trainable
+    assert len(router.trainable_weights) == 1
+    without = TopKRouter(num_experts=4)
+    without.build((None, 5))
+    assert without.expert_bias is None
+
+
+def test_the_bias_takes_part_in_the_choice_alone():
+    router = TopKRouter(
+        3,
+        1,
+        score_function="sigmoid",
+        use_expert_bias=True,
+        normalize_combine_weights=False,
+        kernel_initializer="identity",
+    )
+    router.build((None, 3))
+    # Expert 0 scores sigmoid(2) = 0.88, expert 1 sigmoid(0) = 0.5.
+    inputs = np.array([[2.0, 0.0, -1.0]], "float32")
+    for bias, expert, weight in ((0.3, 0, 0.880797), (0.4, 1, 0.5)):
+        router.expert_bias.assign([0.0, bias, 0.0])
+        plan = router(inputs)
+        assert ops.convert_to_numpy(plan.expert_indices).tolist() == [[expert]]
+        np.testing.assert_allclose(
+            ops.convert_to_numpy(plan.combine_weights), [[weight]], rtol=1e-6
+        )
+
+
+def test_tokens_stay_within_their_best_groups():
+    inputs = draw(40, 6)
+    router = TopKRouter(
+        6,
+        2,
+        num_expert_groups=3,
+        num_limited_groups=1,
+        kernel_initializer="identity",
+    )
+    indices = ops.convert_to_numpy(router(inputs).expert_indices)
+    best = inputs.argmax(axis=-1) // 2
+    np.testing.assert_array_equal(indices // 2, np.stack([best, best], -1))
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -219,6 +286,15 @@ def test_a_regularizer_of_the_kernel_is_applied_and_kept():
             {"num_experts": 2, "score_function": "max"},
             r"one of \['sigmoid', 'softmax'\]",
         ),
+        (
+            {"num_experts": 6, "num_expert_groups": 4},
+            "`num_expert_groups` to divide",
+        ),
+        (
+            {"num_experts": 6, "num_expert_groups": 3},
+            "`num_limited_groups` between",
+        ),
+        ({"num_experts": 6, "group_score": "mean"}, "`group_score` to be one"),
     ],
 )
 def test_bad_arguments_are_refused(arguments, message):

@@ -144,3 +144,65 @@ def test_a_nan_in_one_token_leaves_the_others_alone():
         )
     indices = ops.convert_to_numpy(plan.expert_indices)
     assert np.all((0 <= indices) & (indices < EXPERTS))
+
+
+def test_a_bias_chooses_and_does_not_weigh():
+    # Scores 0.5, 0.6, 0.7, 0.8; biased 0.9, 0.6, 0.8, 0.6.
+    scores = np.array([[0.5, 0.6, 0.7, 0.8]], "float32")
+    logits = np.log(scores / (1 - scores))
+    bias = np.array([0.4, 0.0, 0.1, -0.2], "float32")
+    plan = choose_top_k(logits, 2, "sigmoid", expert_bias=bias)
+    np.testing.assert_array_equal(
+        ops.convert_to_numpy(plan.expert_indices), [[0, 2]]
+    )
+    np.testing.assert_allclose(
+        ops.convert_to_numpy(plan.combine_weights),
+        [[0.5 / 1.2, 0.7 / 1.2]],
+        rtol=1e-6,
+    )
+    np.testing.assert_allclose(
+        ops.convert_to_numpy(plan.router_probs), scores, rtol=1e-6
+    )
+
+
+@pytest.mark.parametrize("score_function", ["softmax", "sigmoid"])
+def test_a_bias_of_zero_changes_nothing(score_function):
+    logits = np.random.default_rng(0).normal(size=(20, EXPERTS))
+    logits = logits.astype("float32")
+    plain = choose_top_k(logits, 3, score_function)
+    biased = choose_top_k(
+        logits, 3, score_function, expert_bias=np.zeros(EXPERTS, "float32")
+    )
+    for actual, expected in zip(biased, plain, strict=True):
+        np.testing.assert_array_equal(
+            ops.convert_to_numpy(actual), ops.convert_to_numpy(expected)
+        )
+
+
+def test_combine_weights_are_divided_by_their_p_norm():
+    logits = np.log(np.array([[4.0, 3.0, 1.0]], "float32") / 8)
+    for power, norm in ((1.0, 7.0), (2.0, 5.0), (3.0, 91 ** (1 / 3))):
+        plan = choose_top_k(logits, 2, combine_weights_power=power)
+        np.testing.assert_allclose(
+            ops.convert_to_numpy(plan.combine_weights),
+            [[4 / norm, 3 / norm]],
+            rtol=1e-6,
+        )
+
+
+def test_without_normalizing_the_power_means_nothing():
+    logits = np.log(np.array([[4.0, 3.0, 1.0]], "float32") / 8)
+    plan = choose_top_k(
+        logits, 2, normalize_combine_weights=False, combine_weights_power=2.0
+    )
+    np.testing.assert_allclose(
+        ops.convert_to_numpy(plan.combine_weights), [[0.5, 0.375]], rtol=1e-6
+    )
+
+
+def test_the_scale_comes_after_normalizing():
+    logits = np.log(np.array([[4.0, 3.0, 1.0]], "float32") / 8)
+    plan = choose_top_k(logits, 2, route_scale=2.5)
+    np.testing.assert_allclose(
+        ops.convert_to_numpy(plan.combine_weights).sum(), 2.5, rtol=1e-6
+    )
