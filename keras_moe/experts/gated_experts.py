@@ -3,6 +3,7 @@
 import keras
 
 from keras_moe.experts.expert_bank import ExpertBank
+from keras_moe.ops.gated_activation import gate_branches
 from keras_moe.ops.gated_activation import gated_activation
 
 
@@ -18,7 +19,9 @@ class GatedExperts(ExpertBank):
     Args:
         num_experts: int E.
         intermediate_dim: int I, width inside one expert, per branch.
-        activation: name or function. Defaults to `"silu"`.
+        activation: name or function. Defaults to `"silu"`. With
+            `keras_moe.ops.swiglu` the gate is twice as wide, and
+            `gate_up_kernel` (E, H, 3I).
         kernel_initializer: drawn per expert, with the fans of one expert.
         kernel_regularizer: optional, applied to the stacked kernels.
         kernel_constraint: optional, applied to the stacked kernels.
@@ -43,8 +46,9 @@ class GatedExperts(ExpertBank):
 
     def build(self, rows_shape, group_sizes_shape=None):
         hidden_dim, width = rows_shape[-1], self.intermediate_dim
+        num_branches = gate_branches(self.activation) + 1
         self.gate_up_kernel = self.add_kernels(
-            "gate_up_kernel", (hidden_dim, 2 * width), num_branches=2
+            "gate_up_kernel", (hidden_dim, num_branches * width), num_branches
         )
         self.down_kernel = self.add_kernels("down_kernel", (width, hidden_dim))
 

@@ -3,6 +3,7 @@
 import keras
 
 from keras_moe.experts.per_expert_initializer import reseed
+from keras_moe.ops.gated_activation import gate_branches
 from keras_moe.routing.validation import check_positive
 
 
@@ -15,7 +16,8 @@ class FeedForward(keras.layers.Layer):
 
     Args:
         intermediate_dim: int I, width of each branch.
-        activation: name or function. Defaults to `"silu"`.
+        activation: name or function. Defaults to `"silu"`. With
+            `keras_moe.ops.swiglu` the gate is twice as wide.
         gated: bool.
         kernel_initializer: for all kernels.
 
@@ -58,7 +60,8 @@ class FeedForward(keras.layers.Layer):
         self.up = self._dense("up", self.intermediate_dim, 0)
         self.up.build(inputs_shape)
         if self.gated:
-            self.gate = self._dense("gate", self.intermediate_dim, 1)
+            gate_width = gate_branches(self.activation) * self.intermediate_dim
+            self.gate = self._dense("gate", gate_width, 1)
             self.gate.build(inputs_shape)
         self.down = self._dense("down", hidden_dim, 2)
         self.down.build((*inputs_shape[:-1], self.intermediate_dim))

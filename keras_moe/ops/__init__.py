@@ -1,6 +1,7 @@
 """Functions on tensors in the manner of `keras.ops`, for sparse experts."""
 
 from keras_moe.ops.gated_activation import gated_activation
+from keras_moe.ops.gated_activation import swiglu
 from keras_moe.ops.gradients import custom_vjp
 from keras_moe.ops.grouped_matmul import grouped_matmul
 from keras_moe.ops.implementations import choose_implementation
@@ -21,5 +22,6 @@ __all__ = [
     "grouped_matmul",
     "invert_permutation",
     "stable_argsort",
+    "swiglu",
     "top_k",
 ]

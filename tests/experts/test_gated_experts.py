@@ -4,6 +4,7 @@ import numpy as np
 from keras import ops
 
 from keras_moe.experts import GatedExperts
+from keras_moe.ops import swiglu
 
 
 def test_gate_and_up_lie_side_by_side_gate_first():
@@ -24,3 +25,17 @@ def test_a_hand_worked_expert():
     rows = np.array([[1.0], [-1.0]], "float32")
     outputs = ops.convert_to_numpy(experts(rows, np.array([2], "int32")))
     np.testing.assert_allclose(outputs, [[60.0], [0.0]])
+
+
+def test_a_gate_with_two_branches_by_hand():
+    # (x * 2) * silu(x * 5) * (x * 10) * 3; x = 1 and x = -1.
+    experts = GatedExperts(1, 1, activation=swiglu)
+    experts.build((None, 1))
+    assert tuple(experts.gate_up_kernel.shape) == (1, 1, 3)
+    experts.gate_up_kernel.assign([[[2.0, 5.0, 10.0]]])
+    experts.down_kernel.assign([[[3.0]]])
+    rows = np.array([[1.0], [-1.0]], "float32")
+    outputs = ops.convert_to_numpy(experts(rows, np.array([2], "int32")))
+    sigmoid = 1.0 / (1.0 + np.exp(-5.0))
+    expected = [[60.0 * 5.0 * sigmoid], [-60.0 * 5.0 * (1.0 - sigmoid)]]
+    np.testing.assert_allclose(outputs, expected, rtol=1e-5)

@@ -7,6 +7,7 @@ from keras import ops
 
 from keras_moe import testing
 from keras_moe.layers import FeedForward
+from keras_moe.ops import swiglu
 from keras_moe.testing import run_layer_test
 
 
@@ -27,6 +28,20 @@ def test_the_layer_contract():
         expected_output_shape=(2, 7, 6),
         expected_num_trainable_weights=2,
     )
+
+
+def test_the_layer_contract_with_a_gate_of_two_branches():
+    run_layer_test(
+        FeedForward,
+        {"intermediate_dim": 4, "activation": swiglu},
+        input_shape=(2, 7, 6),
+        expected_output_shape=(2, 7, 6),
+        expected_num_trainable_weights=3,
+    )
+    layer = FeedForward(4, swiglu)
+    layer.build((None, 6))
+    assert tuple(layer.gate.kernel.shape) == (6, 8)
+    assert tuple(layer.up.kernel.shape) == (6, 4)
 
 
 @pytest.mark.parametrize(

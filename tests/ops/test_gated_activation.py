@@ -6,6 +6,7 @@ import pytest
 from keras import ops
 
 from keras_moe.ops import gated_activation
+from keras_moe.ops import swiglu
 
 
 def silu_and_slope(x):
@@ -54,4 +55,25 @@ def test_half_precision_stays_half_precision(dtype):
     assert keras.backend.standardize_dtype(outputs.dtype) == dtype
     np.testing.assert_allclose(
         ops.convert_to_numpy(ops.cast(outputs, "float32")), 0.731, atol=4e-3
+    )
+
+
+def test_three_branches_agree_with_the_formula(vjp):
+    rng = np.random.default_rng(0)
+    branches = rng.standard_normal((5, 6))
+    linear, gate, up = np.split(branches, 3, axis=-1)
+    cotangent = rng.standard_normal((5, 2))
+    outputs, (gradient,) = vjp(
+        lambda branches: gated_activation(branches, swiglu),
+        (branches.astype("float32"),),
+        cotangent.astype("float32"),
+    )
+    value, slope = silu_and_slope(gate)
+    np.testing.assert_allclose(outputs, linear * value * up, rtol=1e-5)
+    expected = [value * up, linear * slope * up, linear * value]
+    np.testing.assert_allclose(
+        gradient,
+        np.concatenate([cotangent * each for each in expected], -1),
+        rtol=1e-5,
+        atol=1e-5,
     )
