@@ -86,6 +86,36 @@ FUSED_EXPERTS = _one_to_one(
 )
 
 
+def side_by_side(*shares):
+    """Lay tensors (..., O_i) side by side in one variable (..., sum O_i).
+
+    Args:
+        *shares: ints, how the tensors share the last axis.
+
+    Returns:
+        `Layout` of `len(shares)` tensors and one variable.
+
+    Example:
+
+    >>> wide, narrow = side_by_side(2, 1).save([np.array([[1, 2, 3]])], 2)
+    >>> wide.tolist(), narrow.tolist()
+    ([[1, 2]], [[3]])
+    """
+
+    def widths(width):
+        return [width * share // sum(shares) for share in shares]
+
+    return Layout(
+        lambda shapes, count: [
+            (*shapes[0][:-1], width) for width in widths(shapes[0][-1])
+        ],
+        lambda arrays, shapes: [np.concatenate(arrays, axis=-1)],
+        lambda arrays, count: np.split(
+            arrays[0], np.cumsum(widths(arrays[0].shape[-1]))[:-1], axis=-1
+        ),
+    )
+
+
 def _expert_shapes(our_shapes, count):
     num_experts, inner, outer = our_shapes[0]
     branches = count // num_experts

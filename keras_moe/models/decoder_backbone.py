@@ -2,6 +2,7 @@
 
 import keras
 import keras_hub
+from keras import ops
 
 from keras_moe.blocks.decoder_block import DecoderBlock
 from keras_moe.blocks.norms import make_norm
@@ -30,6 +31,8 @@ class DecoderBackbone(PublishedBackbone, keras_hub.models.Backbone):
         sandwich_norms: bool, as for `DecoderBlock`.
         embedding_multiplier: float, multiplies the embedded tokens.
         output_multiplier: float, multiplies the logits.
+        keep_first_token: bool, whether a sequence's first token is a real
+            one whatever the padding mask says (OpenMoE).
         dtype: optional dtype policy or its name.
 
     Inputs: `token_ids`, int32 (B, L), and `padding_mask`, int32 or bool
@@ -48,6 +51,7 @@ class DecoderBackbone(PublishedBackbone, keras_hub.models.Backbone):
         sandwich_norms=False,
         embedding_multiplier=1.0,
         output_multiplier=1.0,
+        keep_first_token=False,
         dtype=None,
         **kwargs,
     ):
@@ -95,9 +99,12 @@ class DecoderBackbone(PublishedBackbone, keras_hub.models.Backbone):
                 (None,), dtype="int32", name="padding_mask"
             ),
         }
+        padding_mask = inputs["padding_mask"]
+        if keep_first_token:
+            padding_mask = _with_first_token(padding_mask)
         x = self.embed(inputs["token_ids"])
         for block in self.decoder_blocks:
-            x = block(x, padding_mask=inputs["padding_mask"])
+            x = block(x, padding_mask=padding_mask)
         super().__init__(
             inputs=inputs, outputs=self.final_norm(x), dtype=dtype, **kwargs
         )
@@ -152,6 +159,11 @@ class DecoderBackbone(PublishedBackbone, keras_hub.models.Backbone):
 
     def get_config(self):
         return {**super().get_config(), **self._arguments}
+
+
+def _with_first_token(padding_mask):
+    first = ops.ones_like(padding_mask[:, :1])
+    return ops.concatenate([first, padding_mask[:, 1:]], axis=1)
 
 
 def kernel_initializer():
