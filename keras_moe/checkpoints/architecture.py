@@ -39,6 +39,24 @@ class Architecture(NamedTuple):
         ignored: regular expressions of tensors that the model does without,
             or a function of their config that returns them.
         also_model_types: other model types with the same files.
+
+    Example:
+
+    >>> toy = Architecture(
+    ...     model_type="toy",
+    ...     class_name="ToyForCausalLM",
+    ...     fields=(
+    ...         Field("hidden_size", "hidden_dim"),
+    ...         Field("rms_norm_eps", "layer_norm_epsilon", 1e-5),
+    ...     ),
+    ...     rules=(),
+    ... )
+    >>> toy.read_config({"model_type": "toy", "hidden_size": 8})
+    {'hidden_dim': 8, 'layer_norm_epsilon': 1e-05}
+    >>> toy.write_config({"hidden_dim": 8, "layer_norm_epsilon": 1e-6})
+    ... # doctest: +NORMALIZE_WHITESPACE
+    {'architectures': ['ToyForCausalLM'], 'model_type': 'toy',
+     'hidden_size': 8, 'rms_norm_eps': 1e-06}
     """
 
     model_type: str
@@ -177,6 +195,11 @@ def plain_rope_parameters(arguments):
 
     Returns:
         dict for `config.json`.
+
+    Example:
+
+    >>> plain_rope_parameters({"rope_max_wavelength": 5e5})["rope_theta"]
+    500000.0
     """
     theta = arguments["rope_max_wavelength"]
     return {
@@ -193,10 +216,16 @@ def check_plain_rope(config):
 
     Raises:
         ValueError: If they are.
+
+    Example:
+
+    >>> check_plain_rope({"rope_theta": 1e6, "rope_scaling": None})
     """
     for key in ("rope_parameters", "rope_scaling"):
         scaling = look_up(config, key, {})
-        kind = scaling.get("rope_type", scaling.get("type", "default"))
+        kind = None  # Neither spelling: not a dictionary of either.
+        if isinstance(scaling, dict):
+            kind = scaling.get("rope_type", scaling.get("type", "default"))
         if kind != "default":
             raise ValueError(
                 "Expected unscaled rotary positions. Received: "

@@ -12,8 +12,8 @@ def scale_blocks(weight, scales, block_size):
     the shapes.
 
     Args:
-        weight: array of shape (O, D).
-        scales: float32 array of shape (ceil(O / P), ceil(D / Q)).
+        weight: array of shape (O, D), of any float dtype.
+        scales: array of shape (ceil(O / P), ceil(D / Q)).
         block_size: pair of ints P, Q.
 
     Returns:
@@ -27,18 +27,43 @@ def scale_blocks(weight, scales, block_size):
     >>> scale_blocks(np.ones((3, 2)), np.array([[2.0], [5.0]]), (2, 2)).tolist()
     [[2.0, 2.0], [2.0, 2.0], [5.0, 5.0]]
     """
-    fitting = tuple(
-        -(-size // block)
-        for size, block in zip(weight.shape, block_size, strict=True)
-    )
-    if scales.shape != fitting:
-        raise ValueError(
-            f"Expected scales of shape {fitting} for a weight of shape "
-            f"{weight.shape} in blocks of {tuple(block_size)}. "
-            f"Received: {scales.shape}. Check `weight_block_size`."
-        )
+    check_scales(weight.shape, scales.shape, block_size)
     scales = np.asarray(scales, "float32")
     for axis, block in enumerate(block_size):
         scales = np.repeat(scales, block, axis=axis)
     rows, columns = weight.shape
     return weight.astype("float32") * scales[:rows, :columns]
+
+
+def check_scales(weight_shape, scales_shape, block_size, name="a weight"):
+    """Raise unless there is one scale for each block.
+
+    Args:
+        weight_shape: tuple (O, D).
+        scales_shape: tuple (ceil(O / P), ceil(D / Q)).
+        block_size: pair of ints P, Q.
+        name: str, the weight's, for the message.
+
+    Raises:
+        ValueError: If the number of scales does not fit, or the weight is
+            no matrix.
+
+    Example:
+
+    >>> check_scales((576, 7168), (5, 56), (128, 128))
+    """
+    if len(weight_shape) != 2:
+        raise ValueError(
+            "Expected block scales of a matrix. Received: scales of "
+            f"{name} of shape {tuple(weight_shape)}."
+        )
+    fitting = tuple(
+        -(-size // block)
+        for size, block in zip(weight_shape, block_size, strict=True)
+    )
+    if tuple(scales_shape) != fitting:
+        raise ValueError(
+            f"Expected scales of shape {fitting} for {name} of shape "
+            f"{tuple(weight_shape)} in blocks of {tuple(block_size)}. "
+            f"Received: {tuple(scales_shape)}. Check `weight_block_size`."
+        )

@@ -1,9 +1,12 @@
 """A folder in the layout of Hugging Face, by tensor name."""
 
 import json
+import os
+import re
 from pathlib import Path
-from pathlib import PurePosixPath
+from pathlib import PureWindowsPath
 
+from keras_moe.checkpoints.block_scales import check_scales
 from keras_moe.checkpoints.block_scales import scale_blocks
 from keras_moe.checkpoints.safetensors_file import SafetensorsFile
 
@@ -17,29 +20,58 @@ SCALES = "_scale_inv"
 class CheckpointFolder:
     """The tensors of a published model, in one file or in shards.
 
-    Opening reads headers only, and finds what is missing. 8-bit weights with
-    block scales come as float32.
+    Opening reads headers only, and finds what is missing or does not fit.
+    8-bit weights with block scales come as float32. Where there are both a
+    single file and an index, the single file counts, as in transformers.
 
     Args:
         path: folder with `config.json` and safetensors files.
 
     Attributes:
+        path: `pathlib.Path` of the folder.
         config: dict, the contents of `config.json`.
-        shapes: dict of tensor name -> shape.
+        shapes: dict of tensor name -> shape; block scales belong to their
+            weights and have no entry.
 
     Raises:
         ValueError: If a file is missing, damaged, a pickle or outside of the
-            folder.
+            folder, or block scales do not fit their weights.
+
+    Example:
+
+    >>> import tempfile
+    >>> import numpy as np
+    >>> from safetensors.numpy import save_file
+    >>> path = Path(tempfile.mkdtemp())
+    >>> _ = (path / "config.json").write_text('{"model_type": "mixtral"}')
+    >>> norm = np.ones(3, "float32")
+    >>> save_file({"model.norm.weight": norm}, path / "model.safetensors")
+    >>> folder = CheckpointFolder(path)
+    >>> folder.config, folder.shapes
+    ({'model_type': 'mixtral'}, {'model.norm.weight': (3,)})
+    >>> folder.read("model.norm.weight").tolist()
+    [1.0, 1.0, 1.0]
     """
 
     def __init__(self, path):
         self.path = Path(path)
+        if not self.path.is_dir():
+            found = "a file" if self.path.exists() else "no such folder"
+            raise ValueError(
+                f"Expected a folder with {CONFIG} and safetensors files. "
+                f"Received: {self.path}, {found}."
+            )
         self.config = read_json(self.path / CONFIG)
         self._files = self._open()
+        self._scaled = {
+            name for name in self._files if name + SCALES in self._files
+        }
+        self._check_scales()
+        of_others = {name + SCALES for name in self._scaled}
         self.shapes = {
             name: file.entries[name].shape
             for name, file in self._files.items()
-            if not name.endswith(SCALES)
+            if name not in of_others
         }
 
     @property
@@ -56,35 +88,61 @@ class CheckpointFolder:
             name: of the tensor.
 
         Returns:
-            NumPy array, a view of the file or float32.
+            NumPy array: a view of the file with the dtype there, or float32
+            where block scales belong to it.
+
+        Raises:
+            KeyError: If there is no such tensor.
         """
         array = self._files[name].read(name)
-        scales = name + SCALES
-        if scales not in self._files:
+        if name not in self._scaled:
             return array
-        return scale_blocks(
-            array, self._files[scales].read(scales), self._block_size()
-        )
+        scales = self._files[name + SCALES].read(name + SCALES)
+        return scale_blocks(array, scales, self._block_size())
+
+    def _check_scales(self):
+        for name in self._scaled:
+            check_scales(
+                self._files[name].entries[name].shape,
+                self._files[name + SCALES].entries[name + SCALES].shape,
+                self._block_size(),
+                name,
+            )
 
     def _block_size(self):
         quantization = self.config.get("quantization_config") or {}
-        return quantization.get("weight_block_size") or (128, 128)
+        size = (128, 128)
+        if isinstance(quantization, dict):
+            size = quantization.get("weight_block_size") or size
+        if (
+            not isinstance(size, list | tuple)
+            or len(size) != 2
+            or not all(type(each) is int and each > 0 for each in size)
+        ):
+            raise ValueError(
+                "Expected a `weight_block_size` of two positive ints in "
+                f"{self.path / CONFIG}. Received: {size}."
+            )
+        return tuple(size)
 
     def _open(self):
+        if (self.path / WEIGHTS).is_file():
+            file = SafetensorsFile(self.path / WEIGHTS)
+            return dict.fromkeys(file.entries, file)
         if (self.path / INDEX).is_file():
             return self._open_shards()
-        if not (self.path / WEIGHTS).is_file():
-            raise ValueError(self._nothing_found())
-        file = SafetensorsFile(self.path / WEIGHTS)
-        return dict.fromkeys(file.entries, file)
+        raise ValueError(self._nothing_found())
 
     def _open_shards(self):
         index = read_json(self.path / INDEX)
         shard_of = index.get("weight_map")
-        if not isinstance(shard_of, dict):
+        if not isinstance(shard_of, dict) or not all(
+            isinstance(shard, str) for shard in shard_of.values()
+        ):
             raise ValueError(
-                f"Expected a `weight_map` in {self.path / INDEX}. Received: "
-                f"{sorted(index)}. Download it again."
+                "Expected a `weight_map` of tensor names to file names in "
+                f"{self.path / INDEX}. Received: the keys "
+                f"{shorten(sorted(index))}. Download it again."
             )
         for shard in sorted(set(shard_of.values())):
             self._check_inside(shard)
@@ -105,13 +163,13 @@ class CheckpointFolder:
         return {name: shards[shard] for name, shard in shard_of.items()}
 
     def _check_inside(self, shard):
-        parts = PurePosixPath(str(shard)).parts
-        if len(parts) != 1 or ".." in parts or "\\" in str(shard):
+        # Windows knows both separators, and drives.
+        if PureWindowsPath(shard).name != shard or shard in ("", ".."):
             raise ValueError(
                 "Expected names of files in the folder itself. Received: "
                 f"{shard!r} in {self.path / INDEX}. Do not trust this folder."
             )
-        if not (self.path / shard).is_file():
+        if not os.path.isfile(self.path / shard):
             raise ValueError(
                 f"Expected the shard {shard} in {self.path}. Received: no "
                 "such file. Download it again."
@@ -132,9 +190,18 @@ class CheckpointFolder:
         return (
             f"Expected safetensors in {self.path}. Received: the pickle "
             f"{pickles[0]}, which can run any code when it is read. If you "
-            'trust it: python -c "from transformers import AutoModel as M; '
+            "trust it, put this folder's path for FOLDER in: python -c "
+            f'"from transformers import {self._their_class()} as M; '
             "M.from_pretrained('FOLDER').save_pretrained('NEW_FOLDER')\""
         )
+
+    def _their_class(self):
+        """Which class of transformers keeps the head."""
+        names = self.config.get("architectures")
+        name = names[0] if isinstance(names, list) and names else None
+        # A reader may paste it into a shell.
+        safe = isinstance(name, str) and re.fullmatch("[A-Za-z0-9_]+", name)
+        return name if safe else "AutoModelForCausalLM"
 
 
 def read_json(path):
@@ -150,8 +217,8 @@ def read_json(path):
         ValueError: If it is missing, damaged or no object.
     """
     try:
-        value = json.loads(Path(path).read_text())
-    except (OSError, ValueError) as error:
+        value = json.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
         raise ValueError(
             f"Expected a JSON file at {path}. Received: {error}"
         ) from error

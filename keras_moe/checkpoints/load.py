@@ -1,6 +1,7 @@
 """From a published checkpoint into a model."""
 
 import keras
+import numpy as np
 
 from keras_moe.checkpoints.rules import match
 
@@ -12,8 +13,9 @@ def load_checkpoint(model, folder, architecture):
     """Fill a backbone's variables.
 
     Everything is checked before the first variable changes: names, shapes,
-    files. One variable at a time is converted, so the memory needed beside
-    the model's is that of the largest variable.
+    files. One variable at a time is read and converted, so the memory needed
+    beside the model's is that of the largest variable, in the file's dtype
+    and in the backend's.
 
     Args:
         model: backbone with `decoder_blocks`.
@@ -22,6 +24,25 @@ def load_checkpoint(model, folder, architecture):
 
     Raises:
         ValueError: If anything is missing, left over or of another shape.
+
+    Example:
+
+    >>> import tempfile
+    >>> from keras_moe.checkpoints import CheckpointFolder
+    >>> from keras_moe.models import MixtralBackbone
+    >>> sizes = dict(
+    ...     vocabulary_size=8, num_layers=1, num_query_heads=2,
+    ...     num_key_value_heads=1, hidden_dim=4, intermediate_dim=6,
+    ...     num_experts=2,
+    ... )
+    >>> path = tempfile.mkdtemp()
+    >>> backbone = MixtralBackbone(**sizes)
+    >>> backbone.save_pretrained(path)
+    >>> other = MixtralBackbone(**sizes)
+    >>> load_checkpoint(other, CheckpointFolder(path), other.architecture)
+    >>> for ours, theirs in zip(backbone.weights, other.weights):
+    ...     if ours.trainable:
+    ...         np.testing.assert_array_equal(ours, theirs)
     """
     matches = match(
         model,
@@ -36,7 +57,14 @@ def load_checkpoint(model, folder, architecture):
         arrays = [folder.read(name) for name in each.names]
         loaded = each.layout.load(arrays, shapes)
         for variable, array in zip(each.variables, loaded, strict=True):
-            # No backend takes all of NumPy's foreign dtypes.
-            variable.assign(array.astype("float32"))
+            variable.assign(_assignable(array, variable.dtype))
         if long:
             progress.add(1)
+
+
+def _assignable(array, dtype):
+    # No backend takes all of NumPy's foreign dtypes.
+    if array.dtype.name != keras.backend.standardize_dtype(dtype):
+        return array.astype("float32")
+    # Without a copy, JAX would go on reading the file.
+    return np.array(array) if isinstance(array, np.memmap) else array

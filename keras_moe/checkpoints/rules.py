@@ -54,13 +54,25 @@ def rule(ours, *names, layout=SAME, otherwise=(), spare=False):
 
     Returns:
         `Rule`.
+
+    Example:
+
+    >>> norm = rule("final_norm.scale", "model.norm.weight")
+    >>> norm.ours, norm.sources[0].names
+    (('final_norm.scale',), ('model.norm.weight',))
     """
     ours = (ours,) if isinstance(ours, str) else tuple(ours)
     return Rule(ours, (Source(names, layout), *otherwise), spare)
 
 
 class Match(NamedTuple):
-    """Variables with the names of their tensors."""
+    """Variables with the names of their tensors.
+
+    Attributes:
+        variables: list of Keras variables.
+        names: list of str, in the layout's order.
+        layout: `Layout` between them.
+    """
 
     variables: list
     names: list
@@ -90,7 +102,7 @@ def match(model, rules, found=None, ignored=()):
         sources = [
             _names(source, layer, variables[0]) for source in each.sources
         ]
-        if None in variables:
+        if any(variable is None for variable in variables):
             if each.spare:
                 spare.update(name for names in sources for name in names)
             continue
@@ -216,6 +228,11 @@ def to_numpy(variable):
 
     Returns:
         NumPy array, bfloat16 included.
+
+    Example:
+
+    >>> to_numpy(keras.Variable([1.0, 2.0], dtype="bfloat16")).dtype.name
+    'bfloat16'
     """
     value = keras.ops.convert_to_numpy(variable.value)
     dtype = keras.backend.standardize_dtype(variable.dtype)

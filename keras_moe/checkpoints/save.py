@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import tempfile
 from pathlib import Path
@@ -12,16 +13,21 @@ import numpy as np
 from keras_moe.checkpoints.checkpoint_folder import CONFIG
 from keras_moe.checkpoints.checkpoint_folder import INDEX
 from keras_moe.checkpoints.checkpoint_folder import WEIGHTS
+from keras_moe.checkpoints.checkpoint_folder import shorten
 from keras_moe.checkpoints.load import LONG
 from keras_moe.checkpoints.rules import match
 from keras_moe.checkpoints.rules import to_numpy
+
+# Ours and those of transformers; the first number only where names clashed.
+SHARD = re.compile(r"model-(\d+-)?\d{5}-of-\d{5}\.safetensors")
 
 
 def save_checkpoint(model, path, architecture, arguments, max_shard_bytes):
     """Write a model so that transformers reads it.
 
-    Written beside `path` first and moved there file by file, `config.json`
-    last: what is interrupted leaves no half of a file behind.
+    Everything is written beside the files of an older checkpoint first. Then
+    `config.json` and the weights are renamed, the weights in one step, and
+    the older shards go. What fails leaves the older checkpoint as it was.
 
     Args:
         model: backbone with `decoder_blocks`.
@@ -29,29 +35,69 @@ def save_checkpoint(model, path, architecture, arguments, max_shard_bytes):
         architecture: `Architecture`.
         arguments: dict, the backbone's constructor arguments.
         max_shard_bytes: int; a larger tensor gets a shard of its own.
+
+    Raises:
+        ValueError: If a variable has no rule or is quantized, or `path` is a
+            file.
+
+    Example:
+
+    >>> from keras_moe.models import MixtralBackbone
+    >>> backbone = MixtralBackbone(
+    ...     vocabulary_size=8, num_layers=1, num_query_heads=2,
+    ...     num_key_value_heads=1, hidden_dim=4, intermediate_dim=6,
+    ...     num_experts=2,
+    ... )
+    >>> path = Path(tempfile.mkdtemp())
+    >>> save_checkpoint(
+    ...     backbone, path, backbone.architecture, backbone.get_config(), 2**20
+    ... )
+    >>> sorted(file.name for file in path.iterdir())
+    ['config.json', 'model.safetensors']
     """
-    path = Path(path)
-    path.mkdir(parents=True, exist_ok=True)
     config = architecture.write_config(arguments)
     config["dtype"] = model.dtype_policy.variable_dtype
     matches = match(model, architecture.rules)
+    _check_floats(matches)
+    path = _make_folder(path)
     unfinished = Path(tempfile.mkdtemp(prefix=".unfinished-", dir=path))
     try:
-        _write_shards(matches, unfinished, max_shard_bytes)
+        shards = _write_shards(matches, unfinished, max_shard_bytes)
+        _name_shards(shards, unfinished, path)
         (unfinished / CONFIG).write_text(json.dumps(config, indent=2))
-        for old in (*path.glob("model*.safetensors"), path / INDEX):
-            old.unlink(missing_ok=True)
-        names = sorted(
-            (file.name for file in unfinished.iterdir()),
-            key=lambda name: name == CONFIG,
-        )
-        for name in names:
-            os.replace(unfinished / name, path / name)
+        _take_place(unfinished, path)
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
 
 
+def _check_floats(matches):
+    quantized = [
+        variable.path
+        for each in matches
+        for variable in each.variables
+        if not keras.backend.is_float_dtype(variable.dtype)
+    ]
+    if quantized:
+        raise ValueError(
+            "Expected floating-point weights. Received: a model that is "
+            f"quantized in {shorten(quantized)}. Save it with `save`."
+        )
+
+
+def _make_folder(path):
+    path = Path(path)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as error:
+        raise ValueError(
+            "Expected a folder to write to, new or old. Received: "
+            f"{path}, which is a file or lies in one."
+        ) from error
+    return path
+
+
 def _write_shards(matches, folder, max_shard_bytes):
+    """Return a list of file, names of its tensors, bytes of its tensors."""
     from safetensors.numpy import save_file
 
     shards, shard, size = [], {}, 0
@@ -78,18 +124,76 @@ def _write_shards(matches, folder, max_shard_bytes):
         if written > LONG:
             progress.add(1)
     flush()
-    _name_shards(shards, folder)
+    return shards
 
 
-def _name_shards(shards, folder):
+def _name_shards(shards, folder, path):
+    """Rename shards; no name of a shard is taken in `path`."""
     if len(shards) == 1:
         os.replace(shards[0][0], folder / WEIGHTS)
         return
+    names = _free_names(len(shards), path)
     shard_of = {}
-    for index, (file, names, _) in enumerate(shards, 1):
-        name = f"model-{index:05d}-of-{len(shards):05d}.safetensors"
+    for (file, tensors, _), name in zip(shards, names, strict=True):
         os.replace(file, folder / name)
-        shard_of.update(dict.fromkeys(names, name))
+        shard_of.update(dict.fromkeys(tensors, name))
     total = sum(size for *_, size in shards)
     index = {"metadata": {"total_size": total}, "weight_map": shard_of}
     (folder / INDEX).write_text(json.dumps(index, indent=2))
+
+
+def _free_names(count, path):
+    attempt, prefix = 1, "model"
+    while True:
+        names = [
+            f"{prefix}-{number:05d}-of-{count:05d}.safetensors"
+            for number in range(1, count + 1)
+        ]
+        if not any((path / name).exists() for name in names):
+            return names
+        attempt += 1
+        prefix = f"model-{attempt}"
+
+
+def _take_place(unfinished, path):
+    """Move a checkpoint to where an older one may be.
+
+    A single file comes before an index for every reader. So the step that
+    counts, the last before the older shards go, is the new single file over
+    the older one, or the new index, or without the older single file.
+    """
+    new = {file.name for file in unfinished.iterdir()}
+    old = {
+        file.name
+        for file in path.iterdir()
+        if file.name in (WEIGHTS, INDEX) or SHARD.fullmatch(file.name)
+    }
+    shards = new - {CONFIG, INDEX, WEIGHTS}
+    before = {name: _content(path / name) for name in (CONFIG, INDEX)}
+    try:
+        for name in (*sorted(shards), CONFIG, WEIGHTS, INDEX):
+            if name in new:
+                os.replace(unfinished / name, path / name)
+        if INDEX in new:
+            (path / WEIGHTS).unlink(missing_ok=True)
+    except BaseException:
+        for name in shards:
+            (path / name).unlink(missing_ok=True)
+        for name, content in before.items():
+            _put_back(path / name, content)
+        raise
+    for name in sorted(old - new):
+        (path / name).unlink(missing_ok=True)
+
+
+def _content(file):
+    return file.read_bytes() if file.is_file() else None
+
+
+def _put_back(file, content):
+    if content == _content(file):
+        return
+    if content is None:
+        file.unlink()
+    else:
+        file.write_bytes(content)

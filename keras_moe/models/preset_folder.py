@@ -1,5 +1,6 @@
 """Where a preset lies, and whose layout it has."""
 
+import os
 from pathlib import Path
 
 from keras_moe.checkpoints.checkpoint_folder import CONFIG
@@ -21,7 +22,8 @@ def published_folder(preset, weights=True):
         `pathlib.Path`; `None` if the preset is keras-hub's.
 
     Raises:
-        ValueError: If the preset is a folder without `config.json`.
+        ValueError: If the preset is a folder without `config.json`, a file,
+            or a `pathlib.Path` that does not exist.
     """
     name = str(preset)
     if name.startswith(HUGGING_FACE):
@@ -29,6 +31,7 @@ def published_folder(preset, weights=True):
     else:
         path = Path(preset)
         if not path.is_dir():
+            _check_not_a_path(preset, path)
             return None
     if not (path / CONFIG).is_file():
         raise ValueError(
@@ -38,6 +41,15 @@ def published_folder(preset, weights=True):
     config = read_json(path / CONFIG)
     # keras-hub's own configuration names a class instead.
     return None if "registered_name" in config else path
+
+
+def _check_not_a_path(preset, path):
+    # Other strings may be keras-hub's names.
+    if path.is_file() or isinstance(preset, os.PathLike):
+        found = "a file" if path.is_file() else "which does not exist"
+        raise ValueError(
+            f"Expected the folder of a preset. Received: {preset}, {found}."
+        )
 
 
 def _download(handle, weights):

@@ -50,7 +50,7 @@ class PublishedBackbone:
         """
         path = published_folder(preset)
         if path is None:
-            return super().from_preset(preset, load_weights, **kwargs)
+            return super().from_preset(str(preset), load_weights, **kwargs)
         folder = CheckpointFolder(path)
         cls.check_model_type(folder.config)
         arguments = cls.architecture.read_config(folder.config)
@@ -87,7 +87,16 @@ class PublishedBackbone:
         Args:
             path: folder; made if it is not there.
             max_shard_size: float, in GiB.
+
+        Raises:
+            ValueError: If the format cannot express this model, or `path` is
+                a file.
         """
+        if not isinstance(max_shard_size, int | float) or max_shard_size <= 0:
+            raise ValueError(
+                "Expected a positive number of GiB. Received: "
+                f"max_shard_size={max_shard_size!r}."
+            )
         arguments = self.get_config()
         self._check_expressible(arguments)
         save_checkpoint(

@@ -38,7 +38,7 @@ class PublishedTask:
         """
         path = published_folder(preset)
         if path is None:
-            return super().from_preset(preset, load_weights, **kwargs)
+            return super().from_preset(str(preset), load_weights, **kwargs)
         from keras_moe.models.model_types import task_class
 
         if cls.backbone_cls is None:
@@ -62,5 +62,9 @@ class PublishedTask:
         Args:
             path: folder; made if it is not there.
             max_shard_size: float, in GiB.
+
+        Raises:
+            ValueError: If the format cannot express this model, or `path` is
+                a file.
         """
         self.backbone.save_pretrained(path, max_shard_size)
