@@ -1,8 +1,30 @@
 """Which class loads which `model_type` of a published `config.json`."""
 
+from keras_moe.models.dbrx.dbrx_causal_lm import DbrxCausalLM
+from keras_moe.models.deepseek_v2.deepseek_v2_causal_lm import (
+    DeepSeekV2CausalLM,
+)
+from keras_moe.models.deepseek_v3.deepseek_v3_causal_lm import (
+    DeepSeekV3CausalLM,
+)
+from keras_moe.models.grok1.grok1_causal_lm import Grok1CausalLM
 from keras_moe.models.mixtral.mixtral_causal_lm import MixtralCausalLM
+from keras_moe.models.olmoe.olmoe_causal_lm import OLMoECausalLM
+from keras_moe.models.openmoe.openmoe_causal_lm import OpenMoECausalLM
+from keras_moe.models.qwen2_moe.qwen2_moe_causal_lm import Qwen2MoECausalLM
+from keras_moe.models.qwen3_moe.qwen3_moe_causal_lm import Qwen3MoECausalLM
 
-PUBLISHED = (MixtralCausalLM,)
+PUBLISHED = (
+    DbrxCausalLM,
+    DeepSeekV2CausalLM,
+    DeepSeekV3CausalLM,
+    Grok1CausalLM,
+    MixtralCausalLM,
+    OLMoECausalLM,
+    OpenMoECausalLM,
+    Qwen2MoECausalLM,
+    Qwen3MoECausalLM,
+)
 
 MODEL_TYPES = {
     model_type: task

@@ -1,6 +1,6 @@
 """The largest logit error of every architecture, for docs/models.md.
 
-    KERAS_BACKEND=jax python -m tests.models.parity
+KERAS_BACKEND=jax python -m tests.models.parity
 """
 
 import importlib
