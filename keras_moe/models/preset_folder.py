@@ -7,7 +7,7 @@ from keras_moe.checkpoints.checkpoint_folder import CONFIG
 from keras_moe.checkpoints.checkpoint_folder import read_json
 
 HUGGING_FACE = "hf://"
-FILES = ("*.json", "tokenizer.model")
+FILES = ("*.json", "tokenizer.model", "spiece.model")
 WEIGHTS = ("*.safetensors",)
 
 

@@ -49,12 +49,27 @@ class PublishedTask:
             if name in kwargs
         }
         if "preprocessor" not in task_arguments:
-            raise ValueError(
-                "Expected `preprocessor=None`: tokenizers of published "
-                "folders are not read yet. Pass token ids to the model."
-            )
+            task_arguments["preprocessor"] = cls.published_preprocessor(path)
         backbone = cls.backbone_cls.from_preset(path, load_weights, **kwargs)
         return cls(backbone, **task_arguments)
+
+    @classmethod
+    def published_preprocessor(cls, path):
+        """Make the preprocessor of a folder in the layout of Hugging Face.
+
+        Args:
+            path: of the folder.
+
+        Returns:
+            keras-hub preprocessor.
+
+        Raises:
+            ValueError: If its tokenizer is not known here.
+        """
+        raise ValueError(
+            f"Expected `preprocessor=None`: `{cls.__name__}` reads no "
+            "tokenizers of published folders. Pass token ids to the model."
+        )
 
     def save_pretrained(self, path, max_shard_size=5):
         """Write the weights and `config.json` in the layout of Hugging Face.

@@ -4,6 +4,7 @@ import keras_hub
 from keras import ops
 
 from keras_moe.models.published_task import PublishedTask
+from keras_moe.models.published_tokenizer import preprocessor_of
 from keras_moe.models.restored_task import RestoredTask
 from keras_moe.models.until_stop import until_stop
 
@@ -34,6 +35,10 @@ class SparseCausalLM(PublishedTask, RestoredTask, keras_hub.models.CausalLM):
         super().__init__(
             inputs=inputs, outputs=backbone.logits(backbone(inputs)), **kwargs
         )
+
+    @classmethod
+    def published_preprocessor(cls, path):
+        return preprocessor_of(path)
 
     def call_with_cache(
         self, token_ids, cache, cache_update_index, padding_mask=None

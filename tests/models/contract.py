@@ -14,6 +14,7 @@ import keras
 import numpy as np
 import pytest
 import torch
+from keras import ops
 from safetensors.numpy import load_file
 
 from keras_moe.checkpoints.checkpoint_folder import CheckpointFolder
@@ -263,4 +264,5 @@ def _copy(source, target):
     for variable in target.variables:
         other = values.get(variable.path)
         if other is not None and other.shape == variable.shape:
-            variable.assign(other)
+            # A copy: JAX gives away the arrays of the model that predicts.
+            variable.assign(np.array(ops.convert_to_numpy(other.value)))

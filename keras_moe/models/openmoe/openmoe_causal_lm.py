@@ -3,6 +3,7 @@
 import keras
 
 from keras_moe.models.openmoe.openmoe_backbone import OpenMoEBackbone
+from keras_moe.models.published_tokenizer import preprocessor_of
 from keras_moe.models.sparse_causal_lm import SparseCausalLM
 
 
@@ -43,3 +44,9 @@ class OpenMoECausalLM(SparseCausalLM):
     """
 
     backbone_cls = OpenMoEBackbone
+
+    @classmethod
+    def published_preprocessor(cls, path):
+        # The published tokenizer starts every text with its padding token, in
+        # code of its own.
+        return preprocessor_of(path, start_token_id=0)
