@@ -2,6 +2,7 @@
 
 from keras_moe.losses.load_balancing import load_balancing_loss
 from keras_moe.losses.load_balancing import tokens_per_expert
+from keras_moe.losses.pooled_load_balancing import pooled_load_balancing_loss
 from keras_moe.losses.router_z import router_z_loss
 from keras_moe.losses.token_means import mean_over_tokens
 from keras_moe.losses.token_means import num_real_tokens
@@ -10,6 +11,7 @@ __all__ = [
     "load_balancing_loss",
     "mean_over_tokens",
     "num_real_tokens",
+    "pooled_load_balancing_loss",
     "router_z_loss",
     "tokens_per_expert",
 ]
