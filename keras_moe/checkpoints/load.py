@@ -53,18 +53,23 @@ def load_checkpoint(model, folder, architecture):
     long = folder.nbytes > LONG
     progress = keras.utils.Progbar(len(matches), unit_name="tensor")
     for each in matches:
-        shapes = [tuple(variable.shape) for variable in each.variables]
-        arrays = [folder.read(name) for name in each.names]
-        loaded = each.layout.load(arrays, shapes)
-        for variable, array in zip(each.variables, loaded, strict=True):
-            variable.assign(_assignable(array, variable.dtype))
+        _assign(each, folder)
         if long:
             progress.add(1)
+
+
+def _assign(each, folder):
+    # A function, so that no array lives on while the next are read.
+    shapes = [tuple(variable.shape) for variable in each.variables]
+    arrays = [folder.read(name) for name in each.names]
+    loaded = each.layout.load(arrays, shapes)
+    for variable, array in zip(each.variables, loaded, strict=True):
+        variable.assign(_assignable(array, variable.dtype))
 
 
 def _assignable(array, dtype):
     # No backend takes all of NumPy's foreign dtypes.
     if array.dtype.name != keras.backend.standardize_dtype(dtype):
-        return array.astype("float32")
+        dtype = "float32"
     # Without a copy, JAX would go on reading the file.
-    return np.array(array) if isinstance(array, np.memmap) else array
+    return array.astype(dtype, copy=isinstance(array, np.memmap))
