@@ -18,7 +18,7 @@ def load_checkpoint(model, folder, architecture):
     and in the backend's.
 
     Args:
-        model: backbone with `decoder_blocks`.
+        model: backbone.
         folder: `CheckpointFolder`.
         architecture: `Architecture`.
 

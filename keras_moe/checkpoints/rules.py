@@ -29,8 +29,10 @@ class Rule(NamedTuple):
 
     Attributes:
         ours: attribute paths from the backbone, such as
-            `"decoder_blocks.{layer}.attention.query.kernel"`. Where the
-            model has no such attribute, the rule does not apply.
+            `"decoder_blocks.{layer}.attention.query.kernel"`. What stands
+            before `{layer}` is a list of the model; there is one layer for
+            each of its elements. Where the model has no such attribute, the
+            rule does not apply.
         sources: alternatives, the published one first: loading takes the
             first that is there, saving the first.
         spare: bool, whether the tensors may be there without the variables
@@ -122,10 +124,12 @@ def match(model, rules, found=None, ignored=()):
 
 
 def _applications(model, rules):
-    num_layers = len(model.decoder_blocks)
     for each in rules:
-        in_layers = "{layer}" in each.ours[0]
-        for layer in range(num_layers) if in_layers else (None,):
+        blocks, in_layers, _ = each.ours[0].partition(".{layer}")
+        if not in_layers:
+            yield each, None
+            continue
+        for layer, _ in enumerate(_variable(model, blocks, None) or ()):
             yield each, layer
 
 

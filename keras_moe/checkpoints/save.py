@@ -30,7 +30,7 @@ def save_checkpoint(model, path, architecture, arguments, max_shard_bytes):
     the older shards go. What fails leaves the older checkpoint as it was.
 
     Args:
-        model: backbone with `decoder_blocks`.
+        model: backbone.
         path: folder; made if it is not there.
         architecture: `Architecture`.
         arguments: dict, the backbone's constructor arguments.

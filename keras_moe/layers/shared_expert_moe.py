@@ -31,8 +31,9 @@ class SharedExpertMoE(keras.layers.Layer):
         gated: bool, for all experts.
         kernel_initializer: for all experts.
         **kwargs: `router`, `capacity_factor`, `eval_capacity_factor`,
-            `priority`, `dispatcher`, `implementation`, `kernel_regularizer`
-            as for `SparseMoE`; `name`, `dtype`, `trainable` as for any layer.
+            `expert_capacity`, `priority`, `dispatcher`, `implementation`,
+            `kernel_regularizer` as for `SparseMoE`; `name`, `dtype`,
+            `trainable` as for any layer.
 
     Call arguments:
         inputs: float tensor of shape (..., H).
@@ -66,6 +67,7 @@ class SharedExpertMoE(keras.layers.Layer):
         router=None,
         capacity_factor=None,
         eval_capacity_factor=None,
+        expert_capacity=None,
         priority="position",
         dispatcher="auto",
         implementation="auto",
@@ -93,6 +95,7 @@ class SharedExpertMoE(keras.layers.Layer):
             router,
             capacity_factor,
             eval_capacity_factor,
+            expert_capacity=expert_capacity,
             gated=gated,
             priority=priority,
             dispatcher=dispatcher,

@@ -11,7 +11,9 @@ from keras_moe.experts.feed_forward_experts import FeedForwardExperts
 from keras_moe.experts.gated_experts import GatedExperts
 from keras_moe.layers.routing_statistics import RoutingStatistics
 from keras_moe.layers.top_k_router import TopKRouter
+from keras_moe.routing.capacity import check_capacity
 from keras_moe.routing.capacity import expert_capacity
+from keras_moe.routing.capacity import fixed_capacity
 from keras_moe.routing.slot_assignment import assign_slots
 from keras_moe.routing.slot_assignment import check_priority
 from keras_moe.routing.slot_assignment import keep_all
@@ -48,6 +50,8 @@ class SparseMoE(keras.layers.Layer):
             balanced; `None` is dropless.
         eval_capacity_factor: optional float, for inference; `None` is
             dropless.
+        expert_capacity: optional int, slots per expert and group whatever
+            its size, instead of both factors.
         gated: bool. `True` for `(act(x W_gate) * (x W_up)) W_down` (SwiGLU),
             `False` for `act(x W_up) W_down`.
         priority: `"position"` or `"score"`: which tokens of a full expert
@@ -74,8 +78,8 @@ class SparseMoE(keras.layers.Layer):
 
     Raises:
         ValueError: If a size is not positive, `top_k` is larger than
-            `num_experts`, a name is unknown, the inputs have rank 1 or no
-            token, or a mask does not fit.
+            `num_experts`, a name is unknown, a capacity is given in two
+            ways, the inputs have rank 1 or no token, or a mask does not fit.
 
     Example:
 
@@ -100,6 +104,7 @@ class SparseMoE(keras.layers.Layer):
         capacity_factor=None,
         eval_capacity_factor=None,
         *,
+        expert_capacity=None,
         gated=True,
         priority="position",
         dispatcher="auto",
@@ -111,13 +116,12 @@ class SparseMoE(keras.layers.Layer):
         super().__init__(**kwargs)
         check_priority(priority)
         check_dispatcher(dispatcher)
-        for factor in (capacity_factor, eval_capacity_factor):
-            if factor is not None:
-                expert_capacity(factor, 1, 1, 1)
+        check_capacity(capacity_factor, eval_capacity_factor, expert_capacity)
         self.num_experts = num_experts
         self.top_k = top_k
         self.capacity_factor = capacity_factor
         self.eval_capacity_factor = eval_capacity_factor
+        self.expert_capacity = expert_capacity
         self.gated = gated
         self.priority = priority
         self.dispatcher = dispatcher
@@ -181,10 +185,15 @@ class SparseMoE(keras.layers.Layer):
     def _assign(self, plan, training):
         """Decide which (token, choice) pairs are carried."""
         factor = self.capacity_factor if training else self.eval_capacity_factor
-        if factor is None:
-            return keep_all(plan)
         _, group_size, top_k = ops.shape(plan.expert_indices)
-        capacity = expert_capacity(factor, group_size, top_k, self.num_experts)
+        if self.expert_capacity is not None:
+            capacity = fixed_capacity(self.expert_capacity, group_size)
+        elif factor is not None:
+            capacity = expert_capacity(
+                factor, group_size, top_k, self.num_experts
+            )
+        else:
+            return keep_all(plan)
         return assign_slots(plan, self.num_experts, capacity, self.priority)
 
     def build(self, inputs_shape):
@@ -224,6 +233,7 @@ class SparseMoE(keras.layers.Layer):
             "router": keras.saving.serialize_keras_object(self.router),
             "capacity_factor": self.capacity_factor,
             "eval_capacity_factor": self.eval_capacity_factor,
+            "expert_capacity": self.expert_capacity,
             "gated": self.gated,
             "priority": self.priority,
             "dispatcher": self.dispatcher,

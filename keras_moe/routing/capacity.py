@@ -4,6 +4,8 @@ from fractions import Fraction
 
 from keras import ops
 
+from keras_moe.routing.validation import check_positive
+
 
 def expert_capacity(capacity_factor, group_size, top_k, num_experts):
     """Compute the slots that each expert has for each group of tokens.
@@ -46,3 +48,61 @@ def expert_capacity(capacity_factor, group_size, top_k, num_experts):
         slots = (slots + denominator - 1) // denominator
         return ops.maximum(ops.cast(slots, "int32"), 1)
     return max(1, -(-group_size * numerator // denominator))
+
+
+def fixed_capacity(expert_capacity, group_size):
+    """Leave out the slots of a fixed number that cannot be filled.
+
+    A token chooses an expert once, so a group of S fills at most S.
+
+    Args:
+        expert_capacity: positive int.
+        group_size: int S, or a scalar tensor where the length is unknown
+            while tracing.
+
+    Returns:
+        C as an int, or as a scalar int32 tensor if `group_size` is one.
+
+    Example:
+
+    >>> fixed_capacity(64, group_size=10)
+    10
+    """
+    if ops.is_tensor(group_size):
+        return ops.minimum(ops.cast(group_size, "int32"), expert_capacity)
+    return min(group_size, expert_capacity)
+
+
+def check_capacity(capacity_factor, eval_capacity_factor, slots):
+    """Raise unless a layer's capacity is given in one way.
+
+    Args:
+        capacity_factor: positive float or `None`.
+        eval_capacity_factor: positive float or `None`.
+        slots: the layer's `expert_capacity`, positive int or `None`.
+
+    Raises:
+        ValueError: If a number is not positive, or factors and slots are
+            given.
+
+    Example:
+
+    >>> check_capacity(1.25, 2.0, None)
+    """
+    factors = [
+        factor
+        for factor in (capacity_factor, eval_capacity_factor)
+        if factor is not None
+    ]
+    for factor in factors:
+        expert_capacity(factor, 1, 1, 1)
+    if slots is None:
+        return
+    check_positive(expert_capacity=slots)
+    if factors:
+        raise ValueError(
+            "Expected `expert_capacity` or capacity factors, not both. "
+            f"Received: expert_capacity={slots}, "
+            f"capacity_factor={capacity_factor}, "
+            f"eval_capacity_factor={eval_capacity_factor}. Leave one out."
+        )

@@ -6,6 +6,7 @@ import pytest
 from keras import ops
 
 from keras_moe import testing
+from keras_moe.layers import SharedExpertMoE
 from keras_moe.layers import SparseMoE
 from keras_moe.layers import TopKRouter
 from keras_moe.routing import choose_top_k
@@ -214,3 +215,41 @@ def test_static_slots_without_a_capacity_are_refused(training):
     layer = SparseMoE(5, 4, dispatcher="capacity", **factors)
     with pytest.raises(ValueError, match="Set `capacity_factor`"):
         layer(draw(2, 7, 6), training=training)
+
+
+@pytest.mark.parametrize("slots", [1, 2, 64])
+@pytest.mark.parametrize("dispatcher", ["sorted", "capacity"])
+def test_a_fixed_capacity_holds_for_every_length(slots, dispatcher):
+    layer = SparseMoE(
+        5, 4, 1, expert_capacity=slots, gated=False, dispatcher=dispatcher
+    )
+    for length in (1, 7):
+        inputs = np.ones((2, length, 6), "float32")  # all want one expert
+        for training in (True, False):
+            outputs = ops.convert_to_numpy(
+                ops.stop_gradient(layer(inputs, training=training))
+            )
+            carried = (np.abs(outputs).max(axis=-1) > 0).sum(axis=1)
+            assert carried.tolist() == [min(slots, length)] * 2
+
+
+def test_a_fixed_capacity_survives_the_config():
+    layer = SparseMoE(5, 4, expert_capacity=3)
+    revived = SparseMoE.from_config(layer.get_config())
+    assert revived.expert_capacity == 3
+    shared = SharedExpertMoE(5, 4, expert_capacity=3)
+    revived = SharedExpertMoE.from_config(shared.get_config())
+    assert revived.routed_experts.expert_capacity == 3
+
+
+@pytest.mark.parametrize(
+    ("capacity", "message"),
+    [
+        ({"expert_capacity": 0}, "`expert_capacity` to be a positive"),
+        ({"expert_capacity": 4, "capacity_factor": 1.0}, "not both"),
+        ({"expert_capacity": 4, "eval_capacity_factor": 1.0}, "not both"),
+    ],
+)
+def test_a_capacity_is_given_in_one_way(capacity, message):
+    with pytest.raises(ValueError, match=message):
+        SparseMoE(5, 4, **capacity)

@@ -8,6 +8,7 @@ from keras import ops
 
 from keras_moe import testing
 from keras_moe.routing import expert_capacity
+from keras_moe.routing.capacity import fixed_capacity
 
 
 @pytest.mark.parametrize(
@@ -55,3 +56,14 @@ def test_a_factor_that_is_not_positive_is_refused(factor):
     with pytest.raises(ValueError, match="`None` for dropless") as error:
         expert_capacity(factor, 16, 2, 8)
     assert f"capacity_factor={factor}" in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("slots", "group_size", "expected"), [(64, 10, 10), (3, 10, 3), (1, 1, 1)]
+)
+def test_a_fixed_capacity_leaves_out_what_cannot_be_filled(
+    slots, group_size, expected
+):
+    assert fixed_capacity(slots, group_size) == expected
+    size = ops.convert_to_tensor(group_size)
+    assert int(fixed_capacity(slots, size)) == expected

@@ -6,6 +6,8 @@ import keras_hub
 from keras_moe.blocks.relative_position_bias import RelativePositionBias
 from keras_moe.blocks.t5_decoder_block import T5DecoderBlock
 from keras_moe.blocks.t5_encoder_block import T5EncoderBlock
+from keras_moe.models.published_backbone import PublishedBackbone
+from keras_moe.models.switch.switch_checkpoint import SWITCH
 from keras_moe.models.switch.switch_feed_forward import create_feed_forward
 from keras_moe.models.switch.switch_feed_forward import is_sparse_block
 from keras_moe.models.switch.switch_parameter_counts import (
@@ -26,6 +28,7 @@ _ARGUMENTS = (
     "top_k",
     "capacity_factor",
     "eval_capacity_factor",
+    "expert_capacity",
     "use_gated_activation",
     "relative_attention_buckets",
     "relative_attention_max_distance",
@@ -39,7 +42,7 @@ _ARGUMENTS = (
 
 
 @keras.saving.register_keras_serializable(package="keras_moe")
-class SwitchBackbone(keras_hub.models.Backbone):
+class SwitchBackbone(PublishedBackbone, keras_hub.models.Backbone):
     """Encode a sequence and decode another with top-1 experts.
 
     A T5 encoder and decoder in which block i holds experts instead of a dense
@@ -66,6 +69,9 @@ class SwitchBackbone(keras_hub.models.Backbone):
         capacity_factor: float, slots per expert in training relative to
             perfect balance; `None` never drops.
         eval_capacity_factor: float, the same outside training.
+        expert_capacity: optional int, slots per expert and sequence whatever
+            its length, in training and outside; replaces both factors, which
+            become `None`. What transformers has, and published folders say.
         activation: activation of experts and dense feed-forward layers.
         use_gated_activation: bool, gate them (GEGLU with "gelu").
         relative_attention_buckets: int, buckets of the position bias.
@@ -95,6 +101,11 @@ class SwitchBackbone(keras_hub.models.Backbone):
     Raises:
         ValueError: If a size is not positive.
 
+    `from_preset` reads folders of transformers' `switch_transformers` (ReLU,
+    tied embeddings) and gives the same logits, with two exceptions of ours:
+    padding takes no slot, which only padding before real tokens shows, and
+    routers compute in float32 whatever `router_dtype` says.
+
     Example:
 
     >>> import numpy as np
@@ -116,6 +127,8 @@ class SwitchBackbone(keras_hub.models.Backbone):
         Raffel et al., 2019, https://arxiv.org/abs/1910.10683.
     """
 
+    architecture = SWITCH
+
     def __init__(
         self,
         vocabulary_size,
@@ -130,6 +143,7 @@ class SwitchBackbone(keras_hub.models.Backbone):
         top_k=1,
         capacity_factor=1.25,
         eval_capacity_factor=2.0,
+        expert_capacity=None,
         activation="relu",
         use_gated_activation=False,
         relative_attention_buckets=32,
@@ -154,6 +168,8 @@ class SwitchBackbone(keras_hub.models.Backbone):
             num_decoder_layers = num_layers
         if key_value_dim is None:
             key_value_dim = hidden_dim // num_heads
+        if expert_capacity is not None:
+            capacity_factor = eval_capacity_factor = None
 
         def blocks(block_class, count, name):
             return [
@@ -169,6 +185,7 @@ class SwitchBackbone(keras_hub.models.Backbone):
                         top_k,
                         capacity_factor,
                         eval_capacity_factor,
+                        expert_capacity,
                         jitter_noise,
                         load_balancing_loss_weight,
                         router_z_loss_weight,
@@ -259,6 +276,7 @@ class SwitchBackbone(keras_hub.models.Backbone):
         self.top_k = top_k
         self.capacity_factor = capacity_factor
         self.eval_capacity_factor = eval_capacity_factor
+        self.expert_capacity = expert_capacity
         self.activation = keras.activations.get(activation)
         self.use_gated_activation = use_gated_activation
         self.relative_attention_buckets = relative_attention_buckets

@@ -37,6 +37,7 @@ def create_feed_forward(
     top_k,
     capacity_factor,
     eval_capacity_factor,
+    expert_capacity,
     jitter_noise,
     load_balancing_loss_weight,
     router_z_loss_weight,
@@ -57,6 +58,7 @@ def create_feed_forward(
         top_k: int K.
         capacity_factor: optional float.
         eval_capacity_factor: optional float.
+        expert_capacity: optional int.
         jitter_noise: float.
         load_balancing_loss_weight: float.
         router_z_loss_weight: float.
@@ -91,5 +93,6 @@ def create_feed_forward(
         router=router,
         capacity_factor=capacity_factor,
         eval_capacity_factor=eval_capacity_factor,
+        expert_capacity=expert_capacity,
         **shared,
     )

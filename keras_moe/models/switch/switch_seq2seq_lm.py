@@ -4,13 +4,14 @@ import keras
 import keras_hub
 from keras import ops
 
+from keras_moe.models.published_task import PublishedTask
 from keras_moe.models.restored_task import RestoredTask
 from keras_moe.models.switch.switch_backbone import SwitchBackbone
 from keras_moe.models.until_stop import until_stop
 
 
 @keras.saving.register_keras_serializable(package="keras_moe")
-class SwitchSeq2SeqLM(RestoredTask, keras_hub.models.Seq2SeqLM):
+class SwitchSeq2SeqLM(PublishedTask, RestoredTask, keras_hub.models.Seq2SeqLM):
     """Predict the next token of a sequence conditioned on another one.
 
     `fit()` takes the four inputs of `SwitchBackbone` and int labels of shape
