@@ -13,6 +13,7 @@ from keras_moe.models.olmoe.olmoe_causal_lm import OLMoECausalLM
 from keras_moe.models.openmoe.openmoe_causal_lm import OpenMoECausalLM
 from keras_moe.models.qwen2_moe.qwen2_moe_causal_lm import Qwen2MoECausalLM
 from keras_moe.models.qwen3_moe.qwen3_moe_causal_lm import Qwen3MoECausalLM
+from keras_moe.models.switch.switch_seq2seq_lm import SwitchSeq2SeqLM
 
 PUBLISHED = (
     DbrxCausalLM,
@@ -24,6 +25,7 @@ PUBLISHED = (
     OpenMoECausalLM,
     Qwen2MoECausalLM,
     Qwen3MoECausalLM,
+    SwitchSeq2SeqLM,
 )
 
 MODEL_TYPES = {
