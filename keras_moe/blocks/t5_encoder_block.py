@@ -19,6 +19,9 @@ class T5EncoderBlock(keras.layers.Layer):
         feed_forward: layer from (B, L, H) to (B, L, H), dense or sparse.
         dropout: float, share of attention weights and outputs to drop.
         layer_norm_epsilon: float, added to the mean square.
+        extra_feed_forward: optional layer of the same kind, in a block of its
+            own after the first: the dense layer that ST-MoE has after a
+            sparse one (https://arxiv.org/abs/2202.08906).
         **kwargs: arguments of `keras.layers.Layer`.
 
     Call arguments:
@@ -49,6 +52,7 @@ class T5EncoderBlock(keras.layers.Layer):
         feed_forward,
         dropout=0.0,
         layer_norm_epsilon=1e-6,
+        extra_feed_forward=None,
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -74,18 +78,31 @@ class T5EncoderBlock(keras.layers.Layer):
             self.attention_dropout = keras.layers.Dropout(
                 dropout, dtype=self.dtype_policy, name="attention_dropout"
             )
-        self.feed_forward_block = T5FeedForwardBlock(
-            feed_forward,
-            dropout=dropout,
-            layer_norm_epsilon=layer_norm_epsilon,
-            dtype=self.dtype_policy,
-            name="feed_forward_block",
+
+        def feed_forward_block(feed_forward, name):
+            return T5FeedForwardBlock(
+                feed_forward,
+                dropout=dropout,
+                layer_norm_epsilon=layer_norm_epsilon,
+                dtype=self.dtype_policy,
+                name=name,
+            )
+
+        self.feed_forward_block = feed_forward_block(
+            feed_forward, "feed_forward_block"
         )
+        self.extra_feed_forward_block = None
+        if extra_feed_forward is not None:
+            self.extra_feed_forward_block = feed_forward_block(
+                extra_feed_forward, "extra_feed_forward_block"
+            )
 
     def build(self, inputs_shape):
         self.self_attention_norm.build(inputs_shape)
         self.self_attention.build(inputs_shape)
         self.feed_forward_block.build(inputs_shape)
+        if self.extra_feed_forward_block is not None:
+            self.extra_feed_forward_block.build(inputs_shape)
         self.built = True
 
     def call(
@@ -99,7 +116,12 @@ class T5EncoderBlock(keras.layers.Layer):
             training=training,
         )
         x = inputs + self.attention_dropout(attended, training=training)
-        return self.feed_forward_block(
+        x = self.feed_forward_block(
+            x, padding_mask=padding_mask, training=training
+        )
+        if self.extra_feed_forward_block is None:
+            return x
+        return self.extra_feed_forward_block(
             x, padding_mask=padding_mask, training=training
         )
 
@@ -113,6 +135,7 @@ class T5EncoderBlock(keras.layers.Layer):
 
     def get_config(self):
         config = super().get_config()
+        extra = self.extra_feed_forward_block
         config.update(
             num_heads=self.num_heads,
             head_dim=self.head_dim,
@@ -121,13 +144,14 @@ class T5EncoderBlock(keras.layers.Layer):
             ),
             dropout=self.dropout,
             layer_norm_epsilon=self.layer_norm_epsilon,
+            extra_feed_forward=extra
+            and keras.saving.serialize_keras_object(extra.feed_forward),
         )
         return config
 
     @classmethod
     def from_config(cls, config):
         config = dict(config)
-        config["feed_forward"] = keras.saving.deserialize_keras_object(
-            config["feed_forward"]
-        )
+        for name in ("feed_forward", "extra_feed_forward"):
+            config[name] = keras.saving.deserialize_keras_object(config[name])
         return cls(**config)

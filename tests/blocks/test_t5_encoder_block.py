@@ -52,3 +52,24 @@ def test_a_sparse_feed_forward_is_restored():
     copy = keras.saving.deserialize_keras_object(config)
     assert copy.get_config() == block.get_config()
     assert isinstance(copy.feed_forward_block.feed_forward, SparseMoE)
+
+
+def test_an_extra_feed_forward_comes_last_and_survives_the_config():
+    block = T5EncoderBlock(
+        2, 3, FeedForward(6), extra_feed_forward=FeedForward(5)
+    )
+    x = np.random.default_rng(0).normal(size=(2, 5, 8)).astype("float32")
+    outputs = block(x)
+    extra = block.extra_feed_forward_block
+    block.extra_feed_forward_block = None
+    np.testing.assert_allclose(
+        ops.convert_to_numpy(ops.stop_gradient(outputs)),
+        ops.convert_to_numpy(ops.stop_gradient(extra(block(x)))),
+        rtol=1e-5,
+        atol=1e-6,
+    )
+    block.extra_feed_forward_block = extra
+    revived = T5EncoderBlock.from_config(block.get_config())
+    assert revived.get_config() == block.get_config()
+    layer = revived.extra_feed_forward_block.feed_forward
+    assert layer.intermediate_dim == 5

@@ -6,6 +6,7 @@ import keras_hub
 from keras_moe.blocks.relative_position_bias import RelativePositionBias
 from keras_moe.blocks.t5_decoder_block import T5DecoderBlock
 from keras_moe.blocks.t5_encoder_block import T5EncoderBlock
+from keras_moe.models.decoder_backbone import own_arguments
 from keras_moe.models.published_backbone import PublishedBackbone
 from keras_moe.models.switch.switch_checkpoint import SWITCH
 from keras_moe.models.switch.switch_feed_forward import create_feed_forward
@@ -14,31 +15,6 @@ from keras_moe.models.switch.switch_parameter_counts import (
     switch_parameter_counts,
 )
 from keras_moe.routing.validation import check_positive
-
-_ARGUMENTS = (
-    "vocabulary_size",
-    "num_layers",
-    "num_heads",
-    "hidden_dim",
-    "intermediate_dim",
-    "num_experts",
-    "num_decoder_layers",
-    "key_value_dim",
-    "expert_layer_stride",
-    "top_k",
-    "capacity_factor",
-    "eval_capacity_factor",
-    "expert_capacity",
-    "use_gated_activation",
-    "relative_attention_buckets",
-    "relative_attention_max_distance",
-    "dropout",
-    "layer_norm_epsilon",
-    "jitter_noise",
-    "load_balancing_loss_weight",
-    "router_z_loss_weight",
-    "tie_embedding_weights",
-)
 
 
 @keras.saving.register_keras_serializable(package="keras_moe")
@@ -49,7 +25,8 @@ class SwitchBackbone(PublishedBackbone, keras_hub.models.Backbone):
     feed-forward layer when `i % expert_layer_stride == 1` (all blocks when
     the stride is 1). Each token goes to its best expert, whose output is
     multiplied by the raw router probability. Tokens beyond an expert's
-    capacity pass through the residual alone.
+    capacity pass through the residual alone. The presets `st_moe_*` show the
+    arguments that make it ST-MoE.
 
     With `num_decoder_layers=0` it is an encoder: the inputs are then
     `token_ids` and `padding_mask`, the output has no decoder part.
@@ -65,7 +42,13 @@ class SwitchBackbone(PublishedBackbone, keras_hub.models.Backbone):
             `num_layers`, 0 means an encoder only.
         key_value_dim: int D, width of each head; `None` means H / N.
         expert_layer_stride: int n, every n-th block is sparse.
-        top_k: int K, experts per token; 1 in Switch.
+        expert_layer_offset: int, the first sparse block; 1 in Switch, n - 1
+            in ST-MoE.
+        use_extra_feed_forward: bool, whether a sparse block has a dense
+            feed-forward layer after its experts, with a norm and a residual
+            of its own; `True` in ST-MoE.
+        top_k: int K, experts per token; 1 in Switch, 2 in ST-MoE, whose
+            weights are then divided by their sum.
         capacity_factor: float, slots per expert in training relative to
             perfect balance; `None` never drops.
         eval_capacity_factor: float, the same outside training.
@@ -124,6 +107,7 @@ class SwitchBackbone(PublishedBackbone, keras_hub.models.Backbone):
 
     References:
         Fedus et al., 2021, https://arxiv.org/abs/2101.03961.
+        Zoph et al., 2022, https://arxiv.org/abs/2202.08906 (ST-MoE).
         Raffel et al., 2019, https://arxiv.org/abs/1910.10683.
     """
 
@@ -140,6 +124,8 @@ class SwitchBackbone(PublishedBackbone, keras_hub.models.Backbone):
         num_decoder_layers=None,
         key_value_dim=None,
         expert_layer_stride=2,
+        expert_layer_offset=1,
+        use_extra_feed_forward=False,
         top_k=1,
         capacity_factor=1.25,
         eval_capacity_factor=2.0,
@@ -157,6 +143,13 @@ class SwitchBackbone(PublishedBackbone, keras_hub.models.Backbone):
         dtype=None,
         **kwargs,
     ):
+        if num_decoder_layers is None:
+            num_decoder_layers = num_layers
+        if key_value_dim is None:
+            key_value_dim = hidden_dim // num_heads
+        if expert_capacity is not None:
+            capacity_factor = eval_capacity_factor = None
+        arguments = own_arguments(locals())
         check_positive(
             vocabulary_size=vocabulary_size,
             num_layers=num_layers,
@@ -164,40 +157,39 @@ class SwitchBackbone(PublishedBackbone, keras_hub.models.Backbone):
             hidden_dim=hidden_dim,
             expert_layer_stride=expert_layer_stride,
         )
-        if num_decoder_layers is None:
-            num_decoder_layers = num_layers
-        if key_value_dim is None:
-            key_value_dim = hidden_dim // num_heads
-        if expert_capacity is not None:
-            capacity_factor = eval_capacity_factor = None
 
-        def blocks(block_class, count, name):
-            return [
-                block_class(
-                    num_heads=num_heads,
-                    head_dim=key_value_dim,
-                    feed_forward=create_feed_forward(
-                        is_sparse_block(index, expert_layer_stride),
-                        intermediate_dim,
-                        activation,
-                        use_gated_activation,
-                        num_experts,
-                        top_k,
-                        capacity_factor,
-                        eval_capacity_factor,
-                        expert_capacity,
-                        jitter_noise,
-                        load_balancing_loss_weight,
-                        router_z_loss_weight,
-                        dtype,
-                    ),
-                    dropout=dropout,
-                    layer_norm_epsilon=layer_norm_epsilon,
-                    dtype=dtype,
-                    name=f"{name}_block_{index}",
-                )
-                for index in range(count)
-            ]
+        def feed_forward(sparse):
+            return create_feed_forward(
+                sparse,
+                intermediate_dim,
+                activation,
+                use_gated_activation,
+                num_experts,
+                top_k,
+                capacity_factor,
+                eval_capacity_factor,
+                expert_capacity,
+                jitter_noise,
+                load_balancing_loss_weight,
+                router_z_loss_weight,
+                dtype,
+            )
+
+        def block(block_class, index, name):
+            sparse = is_sparse_block(
+                index, expert_layer_stride, expert_layer_offset
+            )
+            extra = sparse and use_extra_feed_forward
+            return block_class(
+                num_heads=num_heads,
+                head_dim=key_value_dim,
+                feed_forward=feed_forward(sparse),
+                dropout=dropout,
+                layer_norm_epsilon=layer_norm_epsilon,
+                extra_feed_forward=feed_forward(False) if extra else None,
+                dtype=dtype,
+                name=f"{name}_block_{index}",
+            )
 
         def position_bias(bidirectional, name):
             return RelativePositionBias(
@@ -242,12 +234,14 @@ class SwitchBackbone(PublishedBackbone, keras_hub.models.Backbone):
                 self.decoder_position_bias = position_bias(
                     False, "decoder_position_bias"
                 )
-        self.encoder_transformer_layers = blocks(
-            T5EncoderBlock, num_layers, "encoder"
-        )
-        self.decoder_transformer_layers = blocks(
-            T5DecoderBlock, num_decoder_layers, "decoder"
-        )
+        self.encoder_transformer_layers = [
+            block(T5EncoderBlock, index, "encoder")
+            for index in range(num_layers)
+        ]
+        self.decoder_transformer_layers = [
+            block(T5DecoderBlock, index, "decoder")
+            for index in range(num_decoder_layers)
+        ]
 
         # === Functional model ===
         prefix = "encoder_" if num_decoder_layers else ""
@@ -264,29 +258,12 @@ class SwitchBackbone(PublishedBackbone, keras_hub.models.Backbone):
         super().__init__(inputs, outputs, dtype=dtype, **kwargs)
 
         # === Config ===
-        self.vocabulary_size = vocabulary_size
-        self.num_layers = num_layers
-        self.num_heads = num_heads
-        self.hidden_dim = hidden_dim
-        self.intermediate_dim = intermediate_dim
-        self.num_experts = num_experts
-        self.num_decoder_layers = num_decoder_layers
-        self.key_value_dim = key_value_dim
-        self.expert_layer_stride = expert_layer_stride
-        self.top_k = top_k
-        self.capacity_factor = capacity_factor
-        self.eval_capacity_factor = eval_capacity_factor
-        self.expert_capacity = expert_capacity
-        self.activation = keras.activations.get(activation)
-        self.use_gated_activation = use_gated_activation
-        self.relative_attention_buckets = relative_attention_buckets
-        self.relative_attention_max_distance = relative_attention_max_distance
-        self.dropout = dropout
-        self.layer_norm_epsilon = layer_norm_epsilon
-        self.jitter_noise = jitter_noise
-        self.load_balancing_loss_weight = load_balancing_loss_weight
-        self.router_z_loss_weight = router_z_loss_weight
-        self.tie_embedding_weights = tie_embedding_weights
+        activation = keras.activations.get(activation)
+        arguments["activation"] = keras.activations.serialize(activation)
+        self._arguments = arguments
+        for name, value in arguments.items():
+            setattr(self, name, value)
+        self.activation = activation
 
     def encode(self, token_ids, padding_mask):
         """Encode token ids.
@@ -348,10 +325,7 @@ class SwitchBackbone(PublishedBackbone, keras_hub.models.Backbone):
         return layer_call
 
     def get_config(self):
-        config = super().get_config()
-        config.update({name: getattr(self, name) for name in _ARGUMENTS})
-        config["activation"] = keras.activations.serialize(self.activation)
-        return config
+        return {**super().get_config(), **self._arguments}
 
 
 def _sequence_inputs(prefix):

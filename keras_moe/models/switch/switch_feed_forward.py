@@ -7,7 +7,7 @@ from keras_moe.layers import SparseMoE
 from keras_moe.layers import TopKRouter
 
 
-def is_sparse_block(index, expert_layer_stride):
+def is_sparse_block(index, expert_layer_stride, expert_layer_offset=1):
     """Tell whether block `index` holds experts.
 
     With a stride of 2 the published models have experts in blocks 1, 3, 5;
@@ -16,6 +16,8 @@ def is_sparse_block(index, expert_layer_stride):
     Args:
         index: int, position of the block in its stack, from 0.
         expert_layer_stride: int, every n-th block is sparse.
+        expert_layer_offset: int, the first of them; 1 in Switch, the stride
+            less 1 in ST-MoE.
 
     Returns:
         bool.
@@ -25,7 +27,8 @@ def is_sparse_block(index, expert_layer_stride):
     >>> [is_sparse_block(index, 3) for index in range(6)]
     [False, True, False, False, True, False]
     """
-    return expert_layer_stride == 1 or index % expert_layer_stride == 1
+    stride = expert_layer_stride
+    return index % stride == expert_layer_offset % stride
 
 
 def create_feed_forward(

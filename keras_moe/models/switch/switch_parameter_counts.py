@@ -15,6 +15,8 @@ def switch_parameter_counts(
     num_decoder_layers=None,
     key_value_dim=None,
     expert_layer_stride=2,
+    expert_layer_offset=1,
+    use_extra_feed_forward=False,
     top_k=1,
     use_gated_activation=False,
     relative_attention_buckets=32,
@@ -38,6 +40,8 @@ def switch_parameter_counts(
         num_decoder_layers: optional int.
         key_value_dim: optional int D.
         expert_layer_stride: int.
+        expert_layer_offset: int.
+        use_extra_feed_forward: bool.
         top_k: int K.
         use_gated_activation: bool.
         relative_attention_buckets: int.
@@ -61,18 +65,23 @@ def switch_parameter_counts(
     expert = (3 if use_gated_activation else 2) * hidden_dim * intermediate_dim
     router = hidden_dim * num_experts
 
+    def num_sparse(depth):
+        return sum(
+            is_sparse_block(index, expert_layer_stride, expert_layer_offset)
+            for index in range(depth)
+        )
+
+    sparse = num_sparse(num_layers) + num_sparse(num_decoder_layers)
+    extra = sparse if use_extra_feed_forward else 0
+    dense = num_layers + num_decoder_layers - sparse + extra
+
     def in_products(experts):
-        total = 0
         # An encoder block has one attention, a decoder block two.
-        for attentions, depth in [(1, num_layers), (2, num_decoder_layers)]:
-            for index in range(depth):
-                sparse = is_sparse_block(index, expert_layer_stride)
-                total += attentions * attention
-                total += router + experts * expert if sparse else expert
-        return total
+        total = (num_layers + 2 * num_decoder_layers) * attention
+        return total + sparse * (router + experts * expert) + dense * expert
 
     # One norm before each part and one after each stack.
-    norms = 2 * num_layers + 1
+    norms = 2 * num_layers + 1 + extra
     biases = relative_attention_buckets * num_heads
     if num_decoder_layers:
         norms += 3 * num_decoder_layers + 1

@@ -112,7 +112,7 @@ class SwitchOracle:
             x = x + self._attend(
                 block.self_attention, normed, normed, visible, bias
             )
-            x = x + self._feed_forward(block.feed_forward_block, x, mask)
+            x = self._feed_forwards(block, x, mask)
         return self._norm(b.encoder_norm, x)
 
     def decode(self, token_ids, padding_mask, encoded, encoder_mask):
@@ -134,7 +134,7 @@ class SwitchOracle:
             x = x + self._attend(
                 block.cross_attention, normed, encoded, visible, None
             )
-            x = x + self._feed_forward(block.feed_forward_block, x, mask)
+            x = self._feed_forwards(block, x, mask)
         return self._norm(b.decoder_norm, x)
 
     def compute_logits(self, inputs):
@@ -200,37 +200,52 @@ class SwitchOracle:
                     )
         return outputs
 
+    def _feed_forwards(self, block, x, mask):
+        x = x + self._feed_forward(block.feed_forward_block, x, mask)
+        if block.extra_feed_forward_block is None:
+            return x
+        return x + self._feed_forward(block.extra_feed_forward_block, x, mask)
+
     def _feed_forward(self, block, x, mask):
         x = self._norm(block.norm, x)
         layer = block.feed_forward
         if not hasattr(layer, "router"):
-            hidden = np.maximum(x @ self.read(layer.up.kernel), 0.0)
-            return hidden @ self.read(layer.down.kernel)
+            hidden = x @ self.read(layer.up.kernel)
+            if layer.gated:
+                gate = x @ self.read(layer.gate.kernel)
+                hidden = np.concatenate([gate, hidden], axis=-1)
+            return _activate(hidden, layer.gated) @ self.read(layer.down.kernel)
         router = self.read(layer.router.kernel)
         gated = layer.gated
         up = layer.experts.gate_up_kernel if gated else layer.experts.up_kernel
         up = self.read(up)
         down = self.read(layer.experts.down_kernel)
         outputs = np.zeros_like(x)
+        num_experts, top_k = router.shape[1], layer.router.top_k
         capacity = math.inf
         if self.capacity_factor is not None:
-            slots = self.capacity_factor * x.shape[1] / router.shape[1]
+            slots = self.capacity_factor * x.shape[1] * top_k / num_experts
             capacity = max(1, math.ceil(slots))
         for row in range(x.shape[0]):
-            taken = np.zeros(router.shape[1], int)
-            for position in range(x.shape[1]):
+            taken = np.zeros(num_experts, int)
+            # All first choices come before any second one.
+            for choice, position in np.ndindex(top_k, x.shape[1]):
                 if not mask[row, position]:
                     continue
                 token = x[row, position]
                 scores = np.exp(token @ router - (token @ router).max())
                 probs = scores / scores.sum()
-                expert = int(np.argmax(probs))
+                chosen = np.argsort(-probs, kind="stable")[:top_k]
+                weight = probs[chosen[choice]]
+                if top_k > 1:
+                    weight = weight / probs[chosen].sum()
+                expert = chosen[choice]
                 taken[expert] += 1
                 if taken[expert] > capacity:
                     self.num_dropped += 1
                     continue
                 hidden = _activate(token @ up[expert], gated)
-                outputs[row, position] = probs[expert] * hidden @ down[expert]
+                outputs[row, position] += weight * hidden @ down[expert]
         return outputs
 
 
@@ -238,9 +253,8 @@ def _activate(hidden, gated):
     """ReLU, or GEGLU with the gate's half first."""
     if not gated:
         return np.maximum(hidden, 0.0)
-    gate, up = np.split(hidden, 2)
-    gelu = [x * 0.5 * (1.0 + math.erf(x / math.sqrt(2.0))) for x in gate]
-    return np.array(gelu) * up
+    gate, up = np.split(hidden, 2, axis=-1)
+    return gate * 0.5 * (1.0 + np.vectorize(math.erf)(gate / 2**0.5)) * up
 
 
 def published_bucket(relative_position, both, num_buckets, max_distance):

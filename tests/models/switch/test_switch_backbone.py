@@ -9,6 +9,17 @@ from keras_moe.layers import FeedForward
 from keras_moe.layers import SparseMoE
 from keras_moe.models.switch import SwitchBackbone
 
+# Blocks 0 and 1 of each stack; block 1 is sparse and has a dense layer too.
+ST_MOE = {
+    "one_sparse_block_each": False,
+    "expert_layer_stride": 2,
+    "expert_layer_offset": 3,
+    "use_extra_feed_forward": True,
+    "top_k": 2,
+    "activation": "gelu",
+    "use_gated_activation": True,
+}
+
 
 @pytest.mark.parametrize(
     "arguments, drops",
@@ -22,8 +33,10 @@ from keras_moe.models.switch import SwitchBackbone
             },
             False,
         ),
+        ({**ST_MOE, "eval_capacity_factor": 1.0}, True),
+        ({**ST_MOE, "eval_capacity_factor": None}, False),
     ],
-    ids=["relu with drops", "geglu dropless"],
+    ids=["relu with drops", "geglu dropless", "st-moe with drops", "st-moe"],
 )
 def test_outputs_match_the_oracle(
     create_backbone, sequences, switch_oracle, arguments, drops
@@ -58,6 +71,23 @@ def test_every_second_block_is_sparse(create_backbone):
     )
     assert encoder == [FeedForward, SparseMoE, FeedForward, SparseMoE]
     assert decoder == [FeedForward, SparseMoE, FeedForward]
+
+
+def test_only_sparse_blocks_have_an_extra_feed_forward(create_backbone):
+    backbone = create_backbone(
+        **{**ST_MOE, "expert_layer_stride": 4, "num_layers": 5},
+        num_decoder_layers=4,
+        randomize=False,
+    )
+    for blocks in (
+        backbone.encoder_transformer_layers,
+        backbone.decoder_transformer_layers,
+    ):
+        for index, block in enumerate(blocks):
+            layer = block.feed_forward_block.feed_forward
+            assert isinstance(layer, SparseMoE) == (index == 3)
+            extra = block.extra_feed_forward_block
+            assert (extra is not None) == (index == 3)
 
 
 def test_the_sparse_layers_are_configured_as_published():
@@ -135,6 +165,8 @@ def test_config_round_trip(create_backbone):
         dropout=0.3,
         layer_norm_epsilon=1e-5,
         tie_embedding_weights=False,
+        expert_layer_offset=0,
+        use_extra_feed_forward=True,
         dtype="mixed_bfloat16",
         name="backbone",
     )

@@ -14,6 +14,14 @@ from keras_moe.models.switch import SwitchSeq2SeqLM
         {"num_layers": 3, "num_decoder_layers": None},
         {"one_sparse_block_each": True, "use_gated_activation": True},
         {"tie_embedding_weights": False, "key_value_dim": None},
+        {
+            "num_layers": 5,
+            "expert_layer_stride": 3,
+            "expert_layer_offset": 2,
+            "use_extra_feed_forward": True,
+            "use_gated_activation": True,
+            "top_k": 2,
+        },
     ],
     ids=str,
 )

@@ -15,7 +15,8 @@ def test_presets_are_constructor_arguments(name):
 
 
 # Billions of parameters: table 9 of https://arxiv.org/abs/2101.03961, where
-# Switch-Base with 128 experts has "7B" and Switch-Large "26B".
+# Switch-Base with 128 experts has "7B" and Switch-Large "26B"; the abstract of
+# https://arxiv.org/abs/2202.08906 gives ST-MoE-32B 269B.
 @pytest.mark.parametrize(
     "name, billions",
     [
@@ -23,6 +24,7 @@ def test_presets_are_constructor_arguments(name):
         ("switch_large_128", 26),
         ("switch_xxl_128", 395),
         ("switch_c_2048", 1571),
+        ("st_moe_32b", 269),
     ],
 )
 def test_preset_sizes_are_the_published_ones(name, billions):
