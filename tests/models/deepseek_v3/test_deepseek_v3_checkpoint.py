@@ -148,7 +148,7 @@ class TestDeepSeekV3(Contract):
         for block in model.backbone.decoder_blocks[1:]:
             bias = block.feed_forward.routed_experts.router.expert_bias
             assert np.abs(ops.convert_to_numpy(bias)).max() > 0.1
-            bias.assign(ops.zeros_like(bias))
+            bias.assign(np.zeros(8))
         difference = self.logits(model, token_ids, mask) - self.logits(
             self.model("groups"), token_ids, mask
         )
