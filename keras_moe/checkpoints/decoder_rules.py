@@ -17,6 +17,11 @@ def model_rules():
 
     Returns:
         tuple of `Rule`.
+
+    Example:
+
+    >>> model_rules()[1].ours, model_rules()[1].sources[0].names
+    (('final_norm.scale',), ('model.norm.weight',))
     """
     return (
         rule("token_embedding.embeddings", "model.embed_tokens.weight"),
@@ -41,6 +46,11 @@ def norm_rules(
 
     Returns:
         tuple of `Rule`.
+
+    Example:
+
+    >>> norm_rules(attention="norm_1")[0].sources[0].names
+    ('model.layers.{layer}.norm_1.weight',)
     """
     return (
         rule(f"{BLOCK}.attention_norm.scale", f"{LAYER}.{attention}.weight"),
@@ -57,6 +67,11 @@ def attention_rules():
 
     Returns:
         tuple of `Rule`.
+
+    Example:
+
+    >>> attention_rules()[0].sources[0].names
+    ('model.layers.{layer}.self_attn.q_proj.weight',)
     """
     rules = []
     for ours, theirs in (("query", "q"), ("key", "k"), ("value", "v")):
@@ -104,6 +119,14 @@ def experts_rules(
 
     Returns:
         tuple of `Rule`.
+
+    Example:
+
+    >>> down_kernel = experts_rules("layers.{layer}.experts", down="w2")[1]
+    >>> [source.names for source in down_kernel.sources]
+    ... # doctest: +NORMALIZE_WHITESPACE
+    [('layers.{layer}.experts.{expert}.w2.weight',),
+     ('model.layers.{layer}.mlp.experts.down_proj',)]
     """
     each = theirs + ".{expert}."
     return (
@@ -132,6 +155,11 @@ def feed_forward_rules(ours, theirs):
 
     Returns:
         tuple of `Rule`.
+
+    Example:
+
+    >>> feed_forward_rules("feed_forward", "mlp")[2].sources[0].names
+    ('mlp.down_proj.weight',)
     """
     return tuple(
         rule(

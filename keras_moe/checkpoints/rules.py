@@ -95,8 +95,8 @@ def match(model, rules, found=None, ignored=()):
         list of `Match`.
 
     Raises:
-        ValueError: If a variable or a tensor is left over, or a shape is
-            another one.
+        ValueError: If a variable has no rule or several, a tensor is missing
+            or left over, or a shape is another one.
     """
     matches, missing, spare = [], [], set()
     for each, layer in _applications(model, rules):
