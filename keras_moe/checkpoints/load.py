@@ -63,13 +63,12 @@ def _assign(each, folder):
     shapes = [tuple(variable.shape) for variable in each.variables]
     arrays = [folder.read(name) for name in each.names]
     loaded = each.layout.load(arrays, shapes)
-    for variable, array in zip(each.variables, loaded, strict=True):
-        variable.assign(_assignable(array, variable.dtype))
+    for variable in each.variables:
+        variable.assign(_assignable(loaded.pop(0), variable.dtype))
 
 
 def _assignable(array, dtype):
-    # No backend takes all of NumPy's foreign dtypes.
-    if array.dtype.name != keras.backend.standardize_dtype(dtype):
-        dtype = "float32"
-    # Without a copy, JAX would go on reading the file.
+    # Each backend takes NumPy arrays of its variable's dtype, but not of every
+    # other. Without a copy, JAX would go on reading the file.
+    dtype = keras.backend.standardize_dtype(dtype)
     return array.astype(dtype, copy=isinstance(array, np.memmap))
