@@ -3,6 +3,9 @@
 import inspect
 
 import pytest
+import torch
+from transformers import SwitchTransformersConfig
+from transformers import SwitchTransformersForConditionalGeneration
 
 from keras_moe.models.switch import SWITCH_PRESETS
 from keras_moe.models.switch import SwitchBackbone
@@ -30,3 +33,19 @@ def test_presets_are_constructor_arguments(name):
 def test_preset_sizes_are_the_published_ones(name, billions):
     counts = SwitchBackbone.parameter_counts(**SWITCH_PRESETS[name])
     assert round(counts.total / 1e9) == billions
+
+
+def test_the_size_is_that_of_transformers_model():
+    # google/switch-base-8; without memory for its weights.
+    config = SwitchTransformersConfig(
+        d_ff=3072, num_sparse_encoder_layers=6, num_sparse_decoder_layers=6
+    )
+    with torch.device("meta"):
+        model = SwitchTransformersForConditionalGeneration(config)
+    sizes = {
+        name: parameter.numel()
+        for name, parameter in model.named_parameters()
+        if "embed_tokens" not in name and not name.startswith("lm_head")
+    }
+    counts = SwitchBackbone.parameter_counts(**SWITCH_PRESETS["switch_base_8"])
+    assert counts.total == sum(sizes.values()) == 619_339_008
