@@ -1,5 +1,6 @@
 """Limit a token's choice to the experts of its best groups."""
 
+import numpy as np
 from keras import ops
 
 from keras_moe.ops.sorting import top_k as stable_top_k
@@ -33,18 +34,20 @@ def limit_to_groups(scores, num_expert_groups, num_limited_groups, group_score):
     >>> np.array(limit_to_groups(scores, 2, 1, "top2_sum"))[0, :2].tolist()
     [-inf, -inf]
     """
-    shape = ops.shape(scores)
-    grouped = ops.reshape(scores, (*shape[:-1], num_expert_groups, -1))
+    size = scores.shape[-1] // num_expert_groups
+    # Neither reshaped nor one-hot encoded: with both of them, TensorFlow 2.21
+    # aborts while it compiles a model's training step with XLA.
+    # (..., E) -> (..., groups, E / groups)
+    grouped = ops.stack(ops.split(scores, num_expert_groups, axis=-1), axis=-2)
     if group_score == "max":
         best = ops.max(grouped, axis=-1)
     else:
         best = ops.sum(ops.top_k(grouped, 2)[0], axis=-1)  # (..., groups)
     kept = stable_top_k(best, num_limited_groups)
-    kept = ops.sum(ops.one_hot(kept, num_expert_groups, dtype="int32"), axis=-2)
-    grouped = ops.where(
-        ops.cast(kept, "bool")[..., None], grouped, -float("inf")
-    )
-    return ops.reshape(grouped, shape)
+    group_of_expert = np.arange(scores.shape[-1], dtype="int32") // size
+    # (..., kept, 1) == (E,) -> (..., kept, E)
+    allowed = ops.any(ops.equal(kept[..., None], group_of_expert), axis=-2)
+    return ops.where(allowed, scores, -float("inf"))
 
 
 def check_groups(
