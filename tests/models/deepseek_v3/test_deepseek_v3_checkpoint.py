@@ -51,7 +51,7 @@ CONFIGS = {
         "rope_interleave": False,
         "rope_parameters": {
             **YARN,
-            "beta_fast": 1.0,
+            "beta_fast": 4.0,
             "truncate": False,
             "mscale": 0.7,
         },
@@ -83,7 +83,7 @@ class TestDeepSeekV3(Contract):
             {
                 "yarn": {
                     **OURS,
-                    "beta_fast": 1.0,
+                    "beta_fast": 4.0,
                     "truncate": False,
                     "mscale": 1.0,
                     "mscale_all_dim": 1.0,
@@ -95,7 +95,7 @@ class TestDeepSeekV3(Contract):
             {
                 "yarn": {
                     **OURS,
-                    "beta_fast": 1.0,
+                    "beta_fast": 4.0,
                     "mscale": 0.7,
                     "mscale_all_dim": 1.0,
                 }
