@@ -68,6 +68,8 @@ def _clean_keras_state():
 def pytest_runtest_setup(item: pytest.Item) -> None:
     if item.get_closest_marker("gpu") and not _device_counts()["gpu"]:
         pytest.skip("needs a GPU")
+    if item.get_closest_marker("once") and keras.backend.backend() != "torch":
+        pytest.skip("does not depend on the backend: once, on PyTorch")
     if item.get_closest_marker("multi_device"):
         if max(_device_counts().values()) < 2:
             pytest.skip("needs at least two devices of one kind")

@@ -9,6 +9,9 @@ from keras_moe.checkpoints.architecture import look_up
 from keras_moe.checkpoints.architecture import plain_rope_parameters
 from keras_moe.checkpoints.architecture import rope_theta
 
+# Files and NumPy, no tensor of a backend.
+pytestmark = pytest.mark.once
+
 
 def make(*fields, **more):
     return Architecture(

@@ -9,6 +9,9 @@ from hypothesis import strategies as st
 from keras_moe.checkpoints.block_scales import check_scales
 from keras_moe.checkpoints.block_scales import scale_blocks
 
+# Files and NumPy, no tensor of a backend.
+pytestmark = pytest.mark.once
+
 
 def scale_by_loop(weight, scales, block_size):
     scaled = np.empty(weight.shape, "float32")

@@ -16,6 +16,9 @@ from keras_moe.checkpoints.checkpoint_folder import CheckpointFolder
 from keras_moe.checkpoints.checkpoint_folder import read_json
 from keras_moe.checkpoints.checkpoint_folder import shorten
 
+# Files and NumPy, no tensor of a backend.
+pytestmark = pytest.mark.once
+
 A = {"a": np.arange(6, dtype="float32").reshape(2, 3)}
 B = {"b": np.ones(3, ml_dtypes.bfloat16), "c": np.zeros((), "float16")}
 

@@ -7,6 +7,9 @@ from hypothesis import strategies as st
 
 from keras_moe.checkpoints import layouts
 
+# Files and NumPy, no tensor of a backend.
+pytestmark = pytest.mark.once
+
 # Layout, axes of our variable, tensors for each expert (None: one for all).
 LAYOUTS = {
     "same": (layouts.SAME, 1, None),

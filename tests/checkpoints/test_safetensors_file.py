@@ -18,6 +18,9 @@ from safetensors.numpy import save_file
 from keras_moe.checkpoints.safetensors_file import DTYPES
 from keras_moe.checkpoints.safetensors_file import SafetensorsFile
 
+# Files and NumPy, no tensor of a backend.
+pytestmark = pytest.mark.once
+
 # What is refused is refused within a second of work, whatever its header says.
 SECONDS = 1.0
 

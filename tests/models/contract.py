@@ -53,14 +53,6 @@ def batch(padding):
     return token_ids, mask
 
 
-# That the weights drawn here make a quirk visible is no matter of the backend,
-# and a model is compiled for each.
-once = pytest.mark.skipif(
-    keras.config.backend() != "torch",
-    reason="once is enough, and PyTorch does not compile",
-)
-
-
 class Contract:
     """The tests; a subclass sets what comes first here.
 
@@ -194,12 +186,14 @@ class Contract:
         model = self.task.from_preset(tmp_path, preprocessor=None)
         assert_same_weights(model, self.model(name))
 
-    @once
+    # That the weights drawn here make a quirk visible is no matter of the
+    # backend, and a model is compiled for each.
+    @pytest.mark.once
     def test_each_quirk_moves_the_logits(self, quirk):
         name, off = self.quirks[quirk]
         assert self.difference(name, off) > 0.01
 
-    @once
+    @pytest.mark.once
     def test_without_a_change_the_logits_stay(self, name):
         # Or the quirks' test would compare different weights.
         assert self.difference(name, {}) == 0.0
