@@ -2,6 +2,7 @@
 
 import os
 from collections import Counter
+from pathlib import Path
 
 # Before the first import of TensorFlow: no lines about CPU features.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -63,6 +64,28 @@ def _clean_keras_state():
     keras.config.set_floatx(floatx)
     keras.config.set_image_data_format(image_data_format)
     keras.config.set_epsilon(epsilon)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _forget_compiled_programs():
+    """Keeps JAX from holding the programs of all tests until the end.
+
+    Only when they have become many: the small ones are used again.
+    """
+    yield
+    if keras.backend.backend() == "jax" and _resident_bytes() > 3 * 2**30:
+        import jax
+
+        jax.clear_caches()
+
+
+def _resident_bytes() -> int:
+    """Returns the memory of this process, or 0 where nobody says."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+    except OSError:
+        return 0
+    return pages * os.sysconf("SC_PAGE_SIZE")
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
