@@ -76,6 +76,7 @@ def count_variables(backbone_class, config):
     # In this scope Keras notes a variable's shape and gives it no memory.
     with keras.StatelessScope(initialize_variables=False):
         backbone = backbone_class(**config)
+    _leave_empty(backbone.variables)
     embeddings = backbone.token_embedding
     tied = embeddings.tie_weights
     total = active = flops = 0
@@ -97,6 +98,20 @@ def count_variables(backbone_class, config):
         for block in backbone.decoder_blocks
     )
     return ParameterCounts(total, active, flops, 2 * cached)
+
+
+def _leave_empty(variables):
+    """Keep Keras from filling them after all.
+
+    It remembers every variable without a value, and fills them when the next
+    scope of any other model ends.
+    """
+    for variable in variables:
+        variable._initializer = _one_number
+
+
+def _one_number(shape, dtype=None):
+    return keras.ops.zeros((), dtype=dtype)
 
 
 def _expert_banks(backbone):

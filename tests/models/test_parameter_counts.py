@@ -1,5 +1,6 @@
 """Sizes computed from configurations."""
 
+import keras
 import pytest
 
 from keras_moe.models import MixtralBackbone
@@ -65,3 +66,15 @@ def test_arguments_override_a_preset():
 def test_unknown_presets_list_the_known_ones():
     with pytest.raises(ValueError, match="mixtral_8x22b.*Received: 'mixtral'"):
         parameter_counts("mixtral")
+
+
+def test_what_was_counted_is_never_filled(monkeypatch):
+    parameter_counts("mixtral_8x7b")
+
+    def fill(self, shape, dtype=None):
+        raise AssertionError(f"filled {shape}")
+
+    monkeypatch.setattr(keras.initializers.RandomNormal, "__call__", fill)
+    # Keras fills what has no value yet when such a scope ends.
+    with keras.StatelessScope():
+        pass
