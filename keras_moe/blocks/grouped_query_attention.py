@@ -5,6 +5,7 @@ from keras import ops
 
 from keras_moe.blocks.attend import attend
 from keras_moe.blocks.attention_mask import causal_mask
+from keras_moe.blocks.causal_attention import CausalAttention
 from keras_moe.blocks.rolling_cache import roll
 from keras_moe.blocks.rolling_cache import slot_positions
 from keras_moe.blocks.rotary_embedding import rotary_frequencies
@@ -13,7 +14,7 @@ from keras_moe.routing.validation import check_positive
 
 
 @keras.saving.register_keras_serializable(package="keras_moe")
-class GroupedQueryAttention(keras.layers.Layer):
+class GroupedQueryAttention(CausalAttention):
     """Causal attention with rotary positions and grouped heads.
 
     Each of M key/value heads serves N / M query heads (Ainslie et al., 2023,
@@ -87,7 +88,7 @@ class GroupedQueryAttention(keras.layers.Layer):
         kernel_initializer="glorot_uniform",
         **kwargs,
     ):
-        super().__init__(**kwargs)
+        super().__init__(kernel_initializer, **kwargs)
         check_positive(
             num_query_heads=num_query_heads,
             num_key_value_heads=num_key_value_heads,
@@ -118,7 +119,6 @@ class GroupedQueryAttention(keras.layers.Layer):
         self.clip_query_key_value = clip_query_key_value
         self.attention_scale = attention_scale
         self.soft_cap = soft_cap
-        self.kernel_initializer = keras.initializers.get(kernel_initializer)
 
     def build(self, inputs_shape, padding_mask_shape=None):
         hidden_dim = inputs_shape[-1]
@@ -131,23 +131,23 @@ class GroupedQueryAttention(keras.layers.Layer):
         )
         queries = (self.num_query_heads, head_dim)
         keys = (self.num_key_value_heads, head_dim)
-        bias = self.use_query_key_value_bias
-        for name, equation, shape in (
+        for name, equation, heads in (
             ("query", "bth,hnd->btnd", queries),
             ("key", "bth,hmd->btmd", keys),
             ("value", "bth,hmd->btmd", keys),
         ):
-            axes = equation[-2:] if bias else None
-            projection = self._projection(name, equation, shape, axes)
-            projection.build(inputs_shape)
+            axes = equation[-2:] if self.use_query_key_value_bias else None
+            projection = self._projection(
+                name, equation, (hidden_dim,), heads, axes
+            )
             setattr(self, name, projection)
         self.output_dense = self._projection(
             "output",
             "btnd,ndh->bth",
+            queries,
             (hidden_dim,),
             "h" if self.use_output_bias else None,
         )
-        self.output_dense.build((*inputs_shape[:-1], *queries))
         if self.query_key_norm is not None:
             self.query_norm = self._make_norm("query_norm", queries)
             self.key_norm = self._make_norm("key_norm", keys)
@@ -248,22 +248,6 @@ class GroupedQueryAttention(keras.layers.Layer):
             return cache
         return tuple(roll(each, length, window) for each in cache)
 
-    def rematerialized_call(self, layer_call, *args, **kwargs):
-        keras_call = super().rematerialized_call(layer_call, *args, **kwargs)
-        if keras_call is layer_call:
-            return layer_call
-
-        # TensorFlow recomputes functions of positional tensors alone.
-        def call(inputs, padding_mask=None, cache=None, **cache_arguments):
-            if cache is not None:
-                return layer_call(inputs, cache=cache, **cache_arguments)
-            tensors = (
-                [inputs] if padding_mask is None else [inputs, padding_mask]
-            )
-            return keras.remat(layer_call)(*tensors)
-
-        return call
-
     def _default_head_dim(self, hidden_dim):
         if hidden_dim % self.num_query_heads:
             raise ValueError(
@@ -282,26 +266,8 @@ class GroupedQueryAttention(keras.layers.Layer):
         norm.build((None, head_dim if per_head else num_heads * head_dim))
         return norm
 
-    def _projection(self, name, equation, output_shape, bias_axes):
-        initializer = self.kernel_initializer
-        if isinstance(initializer, keras.initializers.Initializer):
-            initializer = initializer.clone()
-        # The attention is recomputed as a whole, not part by part again.
-        with keras.RematScope(mode=None):
-            return keras.layers.EinsumDense(
-                equation,
-                output_shape=(None, *output_shape),
-                bias_axes=bias_axes,
-                kernel_initializer=initializer,
-                dtype=self.dtype_policy,
-                name=name,
-            )
-
     def _rotate(self, inputs, positions):
         return rotate(inputs, positions, self._frequencies)
-
-    def compute_output_shape(self, inputs_shape, padding_mask_shape=None):
-        return inputs_shape
 
     def get_config(self):
         return {
@@ -320,7 +286,4 @@ class GroupedQueryAttention(keras.layers.Layer):
             "clip_query_key_value": self.clip_query_key_value,
             "attention_scale": self.attention_scale,
             "soft_cap": self.soft_cap,
-            "kernel_initializer": keras.initializers.serialize(
-                self.kernel_initializer
-            ),
         }

@@ -7,6 +7,7 @@ from keras import ops
 
 from keras_moe.blocks.attend import attend
 from keras_moe.blocks.attention_mask import causal_mask
+from keras_moe.blocks.causal_attention import CausalAttention
 from keras_moe.blocks.norms import make_norm
 from keras_moe.blocks.rotary_embedding import rotate
 from keras_moe.blocks.yarn import get_yarn
@@ -20,7 +21,7 @@ LATENT_EPSILON = 1e-6
 
 
 @keras.saving.register_keras_serializable(package="keras_moe")
-class MultiHeadLatentAttention(keras.layers.Layer):
+class MultiHeadLatentAttention(CausalAttention):
     """Multi-head latent attention (MLA).
 
     A token is compressed to a latent of R numbers, from which the keys and
@@ -93,7 +94,7 @@ class MultiHeadLatentAttention(keras.layers.Layer):
         kernel_initializer="glorot_uniform",
         **kwargs,
     ):
-        super().__init__(**kwargs)
+        super().__init__(kernel_initializer, **kwargs)
         check_positive(
             num_query_heads=num_query_heads,
             key_value_latent_dim=key_value_latent_dim,
@@ -118,7 +119,6 @@ class MultiHeadLatentAttention(keras.layers.Layer):
         self.yarn = get_yarn(yarn)
         self.rope_interleaved = rope_interleaved
         self.use_bias = use_bias
-        self.kernel_initializer = keras.initializers.get(kernel_initializer)
         self.attention_scale = yarn_softmax_scale(self.yarn) / math.sqrt(
             nope_head_dim + rope_head_dim
         )
@@ -268,20 +268,6 @@ class MultiHeadLatentAttention(keras.layers.Layer):
         """
         return cache
 
-    def rematerialized_call(self, layer_call, *args, **kwargs):
-        keras_call = super().rematerialized_call(layer_call, *args, **kwargs)
-        if keras_call is layer_call:
-            return layer_call
-
-        # TensorFlow recomputes functions of positional tensors alone.
-        def call(inputs, padding_mask=None, cache=None, **cache_arguments):
-            if cache is not None:
-                return layer_call(inputs, cache=cache, **cache_arguments)
-            masks = () if padding_mask is None else (padding_mask,)
-            return keras.remat(layer_call)(inputs, *masks)
-
-        return call
-
     def _rotate(self, heads, positions):
         return rotate(
             heads,
@@ -309,26 +295,6 @@ class MultiHeadLatentAttention(keras.layers.Layer):
     def _up(self, name, width, heads):
         return self._projection(name, "blr,rnd->blnd", (width,), heads, None)
 
-    def _projection(self, name, equation, input_shape, output_shape, bias_axes):
-        initializer = self.kernel_initializer
-        if isinstance(initializer, keras.initializers.Initializer):
-            initializer = initializer.clone()
-        # The attention is recomputed as a whole, not part by part again.
-        with keras.RematScope(mode=None):
-            projection = keras.layers.EinsumDense(
-                equation,
-                output_shape=(None, *output_shape),
-                bias_axes=bias_axes,
-                kernel_initializer=initializer,
-                dtype=self.dtype_policy,
-                name=name,
-            )
-        projection.build((None, None, *input_shape))
-        return projection
-
-    def compute_output_shape(self, inputs_shape, padding_mask_shape=None):
-        return inputs_shape
-
     def get_config(self):
         return {
             **super().get_config(),
@@ -342,7 +308,4 @@ class MultiHeadLatentAttention(keras.layers.Layer):
             "yarn": None if self.yarn is None else self.yarn._asdict(),
             "rope_interleaved": self.rope_interleaved,
             "use_bias": self.use_bias,
-            "kernel_initializer": keras.initializers.serialize(
-                self.kernel_initializer
-            ),
         }

@@ -4,12 +4,11 @@ import keras
 from keras import ops
 
 from keras_moe.blocks.attention_mask import causal_mask
-from keras_moe.blocks.t5_attention import T5Attention
-from keras_moe.blocks.t5_feed_forward_block import T5FeedForwardBlock
+from keras_moe.blocks.t5_block import T5Block
 
 
 @keras.saving.register_keras_serializable(package="keras_moe")
-class T5DecoderBlock(keras.layers.Layer):
+class T5DecoderBlock(T5Block):
     """Let every token see its past and the encoder, then transform it.
 
     `call` is for whole sequences; `call_with_cache` continues a sequence
@@ -52,74 +51,7 @@ class T5DecoderBlock(keras.layers.Layer):
         Raffel et al., 2019, https://arxiv.org/abs/1910.10683, section 2.1.
     """
 
-    def __init__(
-        self,
-        num_heads,
-        head_dim,
-        feed_forward,
-        dropout=0.0,
-        layer_norm_epsilon=1e-6,
-        extra_feed_forward=None,
-        **kwargs,
-    ):
-        super().__init__(**kwargs)
-        self.num_heads = num_heads
-        self.head_dim = head_dim
-        self.dropout = dropout
-        self.layer_norm_epsilon = layer_norm_epsilon
-
-        def norm(name):
-            return keras.layers.RMSNormalization(
-                epsilon=layer_norm_epsilon, dtype=self.dtype_policy, name=name
-            )
-
-        def attention(name):
-            return T5Attention(
-                num_heads,
-                head_dim,
-                dropout=dropout,
-                dtype=self.dtype_policy,
-                name=name,
-            )
-
-        self.self_attention = attention("self_attention")
-        self.cross_attention = attention("cross_attention")
-        # Under a RematScope attention and feed-forward are recomputed; the
-        # cheap parts, and the dropout's random state, are not.
-        with keras.RematScope(mode=None):
-            self.self_attention_norm = norm("self_attention_norm")
-            self.cross_attention_norm = norm("cross_attention_norm")
-            self.attention_dropout = keras.layers.Dropout(
-                dropout, dtype=self.dtype_policy, name="attention_dropout"
-            )
-
-        def feed_forward_block(feed_forward, name):
-            return T5FeedForwardBlock(
-                feed_forward,
-                dropout=dropout,
-                layer_norm_epsilon=layer_norm_epsilon,
-                dtype=self.dtype_policy,
-                name=name,
-            )
-
-        self.feed_forward_block = feed_forward_block(
-            feed_forward, "feed_forward_block"
-        )
-        self.extra_feed_forward_block = None
-        if extra_feed_forward is not None:
-            self.extra_feed_forward_block = feed_forward_block(
-                extra_feed_forward, "extra_feed_forward_block"
-            )
-
-    def build(self, inputs_shape):
-        self.self_attention_norm.build(inputs_shape)
-        self.self_attention.build(inputs_shape)
-        self.cross_attention_norm.build(inputs_shape)
-        self.cross_attention.build(inputs_shape)
-        self.feed_forward_block.build(inputs_shape)
-        if self.extra_feed_forward_block is not None:
-            self.extra_feed_forward_block.build(inputs_shape)
-        self.built = True
+    attentions = ("self_attention", "cross_attention")
 
     def call(
         self,
@@ -225,42 +157,4 @@ class T5DecoderBlock(keras.layers.Layer):
             training=training,
         )
         x = x + self.attention_dropout(attended, training=training)
-        x = self.feed_forward_block(
-            x, padding_mask=padding_mask, training=training
-        )
-        if self.extra_feed_forward_block is None:
-            return x
-        return self.extra_feed_forward_block(
-            x, padding_mask=padding_mask, training=training
-        )
-
-    def rematerialized_call(self, layer_call, *args, **kwargs):
-        # The feed-forward layer may be sparse: its routing losses and
-        # counters must not run twice. Sublayers rematerialize themselves.
-        return layer_call
-
-    def compute_output_shape(self, inputs_shape):
-        return tuple(inputs_shape)
-
-    def get_config(self):
-        config = super().get_config()
-        extra = self.extra_feed_forward_block
-        config.update(
-            num_heads=self.num_heads,
-            head_dim=self.head_dim,
-            feed_forward=keras.saving.serialize_keras_object(
-                self.feed_forward_block.feed_forward
-            ),
-            dropout=self.dropout,
-            layer_norm_epsilon=self.layer_norm_epsilon,
-            extra_feed_forward=extra
-            and keras.saving.serialize_keras_object(extra.feed_forward),
-        )
-        return config
-
-    @classmethod
-    def from_config(cls, config):
-        config = dict(config)
-        for name in ("feed_forward", "extra_feed_forward"):
-            config[name] = keras.saving.deserialize_keras_object(config[name])
-        return cls(**config)
+        return self._feed(x, padding_mask, training)

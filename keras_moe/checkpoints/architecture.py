@@ -25,6 +25,15 @@ class Field(NamedTuple):
     also: tuple = ()
 
 
+# What nearly every decoder's `config.json` calls the same.
+DECODER_FIELDS = (
+    Field("vocab_size", "vocabulary_size"),
+    Field("num_hidden_layers", "num_layers"),
+    Field("num_attention_heads", "num_query_heads"),
+    Field("hidden_size", "hidden_dim"),
+)
+
+
 class Architecture(NamedTuple):
     """How a published architecture lies on disk.
 
@@ -187,7 +196,29 @@ def rope_theta(config, default=10_000.0):
     return float(look_up(config, "rope_parameters.rope_theta", old_spelling))
 
 
-def plain_rope_parameters(arguments):
+def read_plain_rope(config, default=10_000.0):
+    """Read the rotary base where positions are not scaled.
+
+    Args:
+        config: dict.
+        default: float, if there is none.
+
+    Returns:
+        dict with `rope_max_wavelength`.
+
+    Raises:
+        ValueError: If positions are scaled in a way we do not know.
+
+    Example:
+
+    >>> read_plain_rope({"rope_theta": 1e6})
+    {'rope_max_wavelength': 1000000.0}
+    """
+    check_plain_rope(config)
+    return {"rope_max_wavelength": rope_theta(config, default)}
+
+
+def write_plain_rope(arguments):
     """Write the rotary base in both spellings.
 
     Args:
@@ -198,7 +229,7 @@ def plain_rope_parameters(arguments):
 
     Example:
 
-    >>> plain_rope_parameters({"rope_max_wavelength": 5e5})["rope_theta"]
+    >>> write_plain_rope({"rope_max_wavelength": 5e5})["rope_theta"]
     500000.0
     """
     theta = arguments["rope_max_wavelength"]

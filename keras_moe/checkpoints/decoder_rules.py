@@ -1,10 +1,13 @@
 """Rules that most decoder-only checkpoints share."""
 
+from itertools import chain
+
 from keras_moe.checkpoints.layouts import EXPERTS
 from keras_moe.checkpoints.layouts import FLAT
 from keras_moe.checkpoints.layouts import FUSED_EXPERTS
 from keras_moe.checkpoints.layouts import LINEAR
 from keras_moe.checkpoints.layouts import LINEAR_FROM_HEADS
+from keras_moe.checkpoints.layouts import SAME
 from keras_moe.checkpoints.rules import Source
 from keras_moe.checkpoints.rules import rule
 
@@ -73,28 +76,84 @@ def attention_rules():
     >>> attention_rules()[0].sources[0].names
     ('model.layers.{layer}.self_attn.q_proj.weight',)
     """
-    rules = []
-    for ours, theirs in (("query", "q"), ("key", "k"), ("value", "v")):
-        ours = f"{BLOCK}.attention.{ours}"
-        theirs = f"{LAYER}.self_attn.{theirs}_proj"
-        rules += [
-            rule(f"{ours}.kernel", f"{theirs}.weight", layout=LINEAR),
-            rule(f"{ours}.bias", f"{theirs}.bias", layout=FLAT),
-        ]
-    ours = f"{BLOCK}.attention.output_dense"
-    theirs = f"{LAYER}.self_attn.o_proj"
+    rules = [
+        projection_rules(ours, f"{theirs}_proj", bias=FLAT)
+        for ours, theirs in (("query", "q"), ("key", "k"), ("value", "v"))
+    ]
     return (
-        *rules,
-        rule(f"{ours}.kernel", f"{theirs}.weight", layout=LINEAR_FROM_HEADS),
-        rule(f"{ours}.bias", f"{theirs}.bias"),
-        rule(
-            f"{BLOCK}.attention.query_norm.scale",
-            f"{LAYER}.self_attn.q_norm.weight",
-        ),
-        rule(
-            f"{BLOCK}.attention.key_norm.scale",
-            f"{LAYER}.self_attn.k_norm.weight",
-        ),
+        *chain.from_iterable(rules),
+        *projection_rules("output_dense", "o_proj", LINEAR_FROM_HEADS),
+        attention_norm_rule("query_norm", "q_norm"),
+        attention_norm_rule("key_norm", "k_norm"),
+    )
+
+
+def projection_rules(ours, theirs, kernel=LINEAR, bias=SAME):
+    """Write the rules of one of an attention's projections.
+
+    Args:
+        ours: our name of it.
+        theirs: their name of it.
+        kernel: `Layout` of the kernel.
+        bias: `Layout` of the bias, where the model has one.
+
+    Returns:
+        tuple of `Rule`.
+
+    Example:
+
+    >>> projection_rules("output_dense", "o_proj")[1].sources[0].names
+    ('model.layers.{layer}.self_attn.o_proj.bias',)
+    """
+    ours = f"{BLOCK}.attention.{ours}"
+    theirs = f"{LAYER}.self_attn.{theirs}"
+    return (
+        rule(f"{ours}.kernel", f"{theirs}.weight", layout=kernel),
+        rule(f"{ours}.bias", f"{theirs}.bias", layout=bias),
+    )
+
+
+def attention_norm_rule(ours, theirs):
+    """Write the rule of a norm within the attention.
+
+    Args:
+        ours: our name of it.
+        theirs: their name of it.
+
+    Returns:
+        `Rule`.
+
+    Example:
+
+    >>> attention_norm_rule("key_norm", "k_norm").sources[0].names
+    ('model.layers.{layer}.self_attn.k_norm.weight',)
+    """
+    return rule(
+        f"{BLOCK}.attention.{ours}.scale", f"{LAYER}.self_attn.{theirs}.weight"
+    )
+
+
+def router_rule(theirs=f"{LAYER}.mlp.gate.weight", within="", otherwise=()):
+    """Write the rule of the router's kernel.
+
+    Args:
+        theirs: their name of it.
+        within: `"routed_experts."` in a `SharedExpertMoE`.
+        otherwise: more `Source`s, tried in order.
+
+    Returns:
+        `Rule`.
+
+    Example:
+
+    >>> router_rule().ours
+    ('decoder_blocks.{layer}.feed_forward.router.kernel',)
+    """
+    return rule(
+        f"{BLOCK}.feed_forward.{within}router.kernel",
+        theirs,
+        layout=LINEAR,
+        otherwise=otherwise,
     )
 
 

@@ -239,11 +239,4 @@ def to_numpy(variable):
     'bfloat16'
     """
     value = keras.ops.convert_to_numpy(variable.value)
-    dtype = keras.backend.standardize_dtype(variable.dtype)
-    return value.astype(dtype) if dtype != "bfloat16" else _bfloat16(value)
-
-
-def _bfloat16(value):
-    import ml_dtypes
-
-    return value.astype(ml_dtypes.bfloat16)
+    return value.astype(keras.backend.standardize_dtype(variable.dtype))

@@ -2,7 +2,7 @@
 
 from keras_moe.blocks.yarn import Yarn
 from keras_moe.checkpoints.architecture import look_up
-from keras_moe.checkpoints.architecture import plain_rope_parameters
+from keras_moe.checkpoints.architecture import write_plain_rope
 
 # Theirs -> ours, of the optional settings.
 OPTIONAL = {
@@ -75,7 +75,7 @@ def write_yarn(arguments):
     Returns:
         dict for `config.json`.
     """
-    plain = plain_rope_parameters(arguments)
+    plain = write_plain_rope(arguments)
     fields = arguments["yarn"]
     if fields is None:
         return plain

@@ -6,6 +6,7 @@ from keras import ops
 
 from keras_moe.blocks.decoder_block import DecoderBlock
 from keras_moe.blocks.norms import make_norm
+from keras_moe.models.decoder_parts import kernel_initializer
 from keras_moe.models.parameter_counts import count_variables
 from keras_moe.models.published_backbone import PublishedBackbone
 from keras_moe.routing.validation import check_positive
@@ -164,15 +165,6 @@ class DecoderBackbone(PublishedBackbone, keras_hub.models.Backbone):
 def _with_first_token(padding_mask):
     first = ops.ones_like(padding_mask[:, :1])
     return ops.concatenate([first, padding_mask[:, 1:]], axis=1)
-
-
-def kernel_initializer():
-    """Return a new initializer for kernels and embeddings.
-
-    Returns:
-        Normal with standard deviation 0.02, the published models' choice.
-    """
-    return keras.initializers.RandomNormal(stddev=0.02)
 
 
 def own_arguments(names):

@@ -6,8 +6,8 @@ from keras_moe.checkpoints.architecture import Architecture
 from keras_moe.checkpoints.architecture import Field
 from keras_moe.checkpoints.architecture import check_plain_rope
 from keras_moe.checkpoints.architecture import look_up
-from keras_moe.checkpoints.architecture import plain_rope_parameters
 from keras_moe.checkpoints.architecture import rope_theta
+from keras_moe.checkpoints.architecture import write_plain_rope
 
 # Files and NumPy, no tensor of a backend.
 pytestmark = pytest.mark.once
@@ -183,7 +183,7 @@ def test_the_rotary_base_has_a_default(config):
 
 
 def test_the_rotary_base_is_written_in_both_spellings():
-    written = plain_rope_parameters({"rope_max_wavelength": 5e5})
+    written = write_plain_rope({"rope_max_wavelength": 5e5})
     new, old = dict(written), dict(written)
     del new["rope_theta"], old["rope_parameters"]
     assert rope_theta(new) == rope_theta(old) == 5e5

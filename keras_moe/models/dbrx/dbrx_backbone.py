@@ -2,13 +2,11 @@
 
 import keras
 
-from keras_moe.blocks.grouped_query_attention import GroupedQueryAttention
-from keras_moe.layers.sparse_moe import SparseMoE
-from keras_moe.layers.top_k_router import TopKRouter
 from keras_moe.models.dbrx.dbrx_checkpoint import DBRX
 from keras_moe.models.decoder_backbone import DecoderBackbone
-from keras_moe.models.decoder_backbone import kernel_initializer
 from keras_moe.models.decoder_backbone import own_arguments
+from keras_moe.models.decoder_parts import make_attention
+from keras_moe.models.decoder_parts import make_sparse
 
 
 @keras.saving.register_keras_serializable(package="keras_moe")
@@ -104,39 +102,16 @@ class DbrxBackbone(DecoderBackbone):
             )
 
         def attention(index):
-            return GroupedQueryAttention(
-                num_query_heads,
-                num_key_value_heads,
-                rope_max_wavelength=rope_max_wavelength,
-                clip_query_key_value=clip_query_key_value,
-                kernel_initializer=kernel_initializer(),
-                dtype=dtype,
-                name="attention",
+            return make_attention(
+                arguments, dtype, clip_query_key_value=clip_query_key_value
             )
 
         def feed_forward(index):
-            router = TopKRouter(
-                num_experts,
-                top_k,
-                normalize_combine_weights=combine_weights_power is not None,
-                combine_weights_power=combine_weights_power or 1.0,
-                jitter_noise=jitter_noise,
-                load_balancing_loss_weight=load_balancing_loss_weight,
-                router_z_loss_weight=router_z_loss_weight,
-                kernel_initializer=kernel_initializer(),
-                name="router",
-            )
-            return SparseMoE(
-                num_experts,
-                intermediate_dim,
-                top_k,
-                router=router,
-                capacity_factor=capacity_factor,
-                eval_capacity_factor=eval_capacity_factor,
-                kernel_initializer=kernel_initializer(),
-                dtype=dtype,
-                name="sparse_moe",
-            )
+            routing = {
+                "normalize_combine_weights": combine_weights_power is not None,
+                "combine_weights_power": combine_weights_power or 1.0,
+            }
+            return make_sparse(arguments, dtype, routing)
 
         super().__init__(
             arguments,

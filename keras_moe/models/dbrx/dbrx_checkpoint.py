@@ -9,6 +9,8 @@ from keras_moe.checkpoints.architecture import Architecture
 from keras_moe.checkpoints.architecture import Field
 from keras_moe.checkpoints.architecture import check_plain_rope
 from keras_moe.checkpoints.architecture import look_up
+from keras_moe.checkpoints.decoder_rules import BLOCK
+from keras_moe.checkpoints.decoder_rules import router_rule
 from keras_moe.checkpoints.layouts import LINEAR
 from keras_moe.checkpoints.layouts import LINEAR_FROM_HEADS
 from keras_moe.checkpoints.rules import rule
@@ -16,7 +18,6 @@ from keras_moe.models.dbrx.dbrx_layouts import BRANCHES
 from keras_moe.models.dbrx.dbrx_layouts import QUERY_KEY_VALUE
 from keras_moe.models.dbrx.dbrx_layouts import ROWS_OF_EXPERTS
 
-OURS = "decoder_blocks.{layer}"
 THEIRS = "transformer.blocks.{layer}"
 POWER = "moe_normalize_expert_weights"
 DEFAULT_THETA = 10_000.0
@@ -91,40 +92,36 @@ DBRX = Architecture(
             layout=LINEAR,
         ),
         rule(
-            f"{OURS}.attention_norm.gamma",
+            f"{BLOCK}.attention_norm.gamma",
             f"{THEIRS}.norm_attn_norm.norm_1.weight",
         ),
         rule(
-            f"{OURS}.feed_forward_norm.gamma",
+            f"{BLOCK}.feed_forward_norm.gamma",
             f"{THEIRS}.norm_attn_norm.norm_2.weight",
         ),
         rule(
             (
-                f"{OURS}.attention.query.kernel",
-                f"{OURS}.attention.key.kernel",
-                f"{OURS}.attention.value.kernel",
+                f"{BLOCK}.attention.query.kernel",
+                f"{BLOCK}.attention.key.kernel",
+                f"{BLOCK}.attention.value.kernel",
             ),
             f"{THEIRS}.norm_attn_norm.attn.Wqkv.weight",
             layout=QUERY_KEY_VALUE,
         ),
         rule(
-            f"{OURS}.attention.output_dense.kernel",
+            f"{BLOCK}.attention.output_dense.kernel",
             f"{THEIRS}.norm_attn_norm.attn.out_proj.weight",
             layout=LINEAR_FROM_HEADS,
         ),
+        router_rule(f"{THEIRS}.ffn.router.layer.weight"),
         rule(
-            f"{OURS}.feed_forward.router.kernel",
-            f"{THEIRS}.ffn.router.layer.weight",
-            layout=LINEAR,
-        ),
-        rule(
-            f"{OURS}.feed_forward.experts.gate_up_kernel",
+            f"{BLOCK}.feed_forward.experts.gate_up_kernel",
             f"{THEIRS}.ffn.experts.mlp.w1",
             f"{THEIRS}.ffn.experts.mlp.v1",
             layout=BRANCHES,
         ),
         rule(
-            f"{OURS}.feed_forward.experts.down_kernel",
+            f"{BLOCK}.feed_forward.experts.down_kernel",
             f"{THEIRS}.ffn.experts.mlp.w2",
             layout=ROWS_OF_EXPERTS,
         ),

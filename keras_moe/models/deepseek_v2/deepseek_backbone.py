@@ -4,11 +4,11 @@ from keras_moe.blocks.multi_head_latent_attention import (
     MultiHeadLatentAttention,
 )
 from keras_moe.blocks.yarn import get_yarn
-from keras_moe.layers.feed_forward import FeedForward
 from keras_moe.layers.shared_expert_moe import SharedExpertMoE
-from keras_moe.layers.top_k_router import TopKRouter
 from keras_moe.models.decoder_backbone import DecoderBackbone
-from keras_moe.models.decoder_backbone import kernel_initializer
+from keras_moe.models.decoder_parts import kernel_initializer
+from keras_moe.models.decoder_parts import make_dense
+from keras_moe.models.decoder_parts import make_sparse
 from keras_moe.routing.validation import check_not_negative
 
 
@@ -52,45 +52,21 @@ class DeepSeekBackbone(DecoderBackbone):
                 name="attention",
             )
 
-        def dense_feed_forward():
-            return FeedForward(
-                arguments["dense_intermediate_dim"],
-                kernel_initializer=kernel_initializer(),
-                dtype=dtype,
-                name="feed_forward",
-            )
-
-        def sparse_feed_forward():
-            router = TopKRouter(
-                arguments["num_experts"],
-                arguments["top_k"],
-                route_scale=arguments["route_scale"],
-                **_groups(arguments),
-                **routing,
-                jitter_noise=arguments["jitter_noise"],
-                load_balancing_loss_weight=arguments[
-                    "load_balancing_loss_weight"
-                ],
-                router_z_loss_weight=arguments["router_z_loss_weight"],
-                kernel_initializer=kernel_initializer(),
-                name="router",
-            )
-            return SharedExpertMoE(
-                arguments["num_experts"],
-                arguments["intermediate_dim"],
-                arguments["top_k"],
-                num_shared_experts=arguments["num_shared_experts"],
-                router=router,
-                capacity_factor=arguments["capacity_factor"],
-                eval_capacity_factor=arguments["eval_capacity_factor"],
-                kernel_initializer=kernel_initializer(),
-                dtype=dtype,
-                name="shared_expert_moe",
-            )
-
         def feed_forward(index):
-            dense = index < arguments["num_dense_layers"]
-            return dense_feed_forward() if dense else sparse_feed_forward()
+            if index < arguments["num_dense_layers"]:
+                return make_dense(arguments["dense_intermediate_dim"], dtype)
+            return make_sparse(
+                arguments,
+                dtype,
+                {
+                    "route_scale": arguments["route_scale"],
+                    **_groups(arguments),
+                    **routing,
+                },
+                SharedExpertMoE,
+                "shared_expert_moe",
+                num_shared_experts=arguments["num_shared_experts"],
+            )
 
         super().__init__(
             arguments, attention, feed_forward, dtype=dtype, **kwargs

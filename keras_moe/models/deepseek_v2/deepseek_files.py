@@ -1,25 +1,26 @@
 """What the files of DeepSeek's versions share."""
 
+from itertools import chain
+
+from keras_moe.checkpoints.architecture import DECODER_FIELDS
 from keras_moe.checkpoints.architecture import Field
 from keras_moe.checkpoints.architecture import look_up
 from keras_moe.checkpoints.architecture import rope_theta
 from keras_moe.checkpoints.decoder_rules import BLOCK
 from keras_moe.checkpoints.decoder_rules import LAYER
+from keras_moe.checkpoints.decoder_rules import attention_norm_rule
 from keras_moe.checkpoints.decoder_rules import experts_rules
 from keras_moe.checkpoints.decoder_rules import feed_forward_rules
 from keras_moe.checkpoints.decoder_rules import model_rules
 from keras_moe.checkpoints.decoder_rules import norm_rules
-from keras_moe.checkpoints.layouts import LINEAR
+from keras_moe.checkpoints.decoder_rules import projection_rules
+from keras_moe.checkpoints.decoder_rules import router_rule
 from keras_moe.checkpoints.layouts import LINEAR_FROM_HEADS
-from keras_moe.checkpoints.rules import rule
 from keras_moe.checkpoints.yarn_config import read_yarn
 from keras_moe.checkpoints.yarn_config import write_yarn
 
 FIELDS = (
-    Field("vocab_size", "vocabulary_size"),
-    Field("num_hidden_layers", "num_layers"),
-    Field("num_attention_heads", "num_query_heads"),
-    Field("hidden_size", "hidden_dim"),
+    *DECODER_FIELDS,
     Field("moe_intermediate_size", "intermediate_dim"),
     Field("intermediate_size", "dense_intermediate_dim"),
     Field("n_routed_experts", "num_experts", also=("num_local_experts",)),
@@ -96,11 +97,7 @@ def rules():
             f"{BLOCK}.feed_forward.shared_experts",
             f"{LAYER}.mlp.shared_experts",
         ),
-        rule(
-            f"{BLOCK}.feed_forward.routed_experts.router.kernel",
-            f"{LAYER}.mlp.gate.weight",
-            layout=LINEAR,
-        ),
+        router_rule(within="routed_experts."),
         *experts_rules(
             f"{LAYER}.mlp.experts",
             ours=f"{BLOCK}.feed_forward.routed_experts.experts",
@@ -109,34 +106,19 @@ def rules():
 
 
 def _attention_rules():
-    rules = []
-    for ours, theirs in (
-        ("query", "q_proj"),
-        ("query_down", "q_a_proj"),
-        ("query_up", "q_b_proj"),
-        ("key_value_down", "kv_a_proj_with_mqa"),
-        ("key_value_up", "kv_b_proj"),
-    ):
-        ours, theirs = (
-            f"{BLOCK}.attention.{ours}",
-            f"{LAYER}.self_attn.{theirs}",
+    rules = [
+        projection_rules(ours, theirs)
+        for ours, theirs in (
+            ("query", "q_proj"),
+            ("query_down", "q_a_proj"),
+            ("query_up", "q_b_proj"),
+            ("key_value_down", "kv_a_proj_with_mqa"),
+            ("key_value_up", "kv_b_proj"),
         )
-        rules += [
-            rule(f"{ours}.kernel", f"{theirs}.weight", layout=LINEAR),
-            rule(f"{ours}.bias", f"{theirs}.bias"),
-        ]
-    ours = f"{BLOCK}.attention.output_dense"
-    theirs = f"{LAYER}.self_attn.o_proj"
+    ]
     return (
-        *rules,
-        rule(f"{ours}.kernel", f"{theirs}.weight", layout=LINEAR_FROM_HEADS),
-        rule(f"{ours}.bias", f"{theirs}.bias"),
-        rule(
-            f"{BLOCK}.attention.query_norm.scale",
-            f"{LAYER}.self_attn.q_a_layernorm.weight",
-        ),
-        rule(
-            f"{BLOCK}.attention.key_value_norm.scale",
-            f"{LAYER}.self_attn.kv_a_layernorm.weight",
-        ),
+        *chain.from_iterable(rules),
+        *projection_rules("output_dense", "o_proj", LINEAR_FROM_HEADS),
+        attention_norm_rule("query_norm", "q_a_layernorm"),
+        attention_norm_rule("key_value_norm", "kv_a_layernorm"),
     )

@@ -2,12 +2,10 @@
 
 import keras
 
-from keras_moe.blocks.grouped_query_attention import GroupedQueryAttention
-from keras_moe.layers.sparse_moe import SparseMoE
-from keras_moe.layers.top_k_router import TopKRouter
 from keras_moe.models.decoder_backbone import DecoderBackbone
-from keras_moe.models.decoder_backbone import kernel_initializer
 from keras_moe.models.decoder_backbone import own_arguments
+from keras_moe.models.decoder_parts import make_attention
+from keras_moe.models.decoder_parts import make_sparse
 from keras_moe.models.grok1.grok1_checkpoint import GROK1
 from keras_moe.models.grok1.tanh_gelu import tanh_gelu
 
@@ -106,39 +104,19 @@ class Grok1Backbone(DecoderBackbone):
         arguments = own_arguments(locals())
 
         def attention(index):
-            return GroupedQueryAttention(
-                num_query_heads,
-                num_key_value_heads,
-                rope_max_wavelength=rope_max_wavelength,
+            return make_attention(
+                arguments,
+                dtype,
                 attention_scale=attention_scale,
                 soft_cap=attention_logit_soft_cap,
-                kernel_initializer=kernel_initializer(),
-                dtype=dtype,
-                name="attention",
             )
 
         def feed_forward(index):
-            router = TopKRouter(
-                num_experts,
-                top_k,
-                normalize_combine_weights=False,
-                jitter_noise=jitter_noise,
-                load_balancing_loss_weight=load_balancing_loss_weight,
-                router_z_loss_weight=router_z_loss_weight,
-                kernel_initializer=kernel_initializer(),
-                name="router",
-            )
-            return SparseMoE(
-                num_experts,
-                intermediate_dim,
-                top_k,
+            return make_sparse(
+                arguments,
+                dtype,
+                {"normalize_combine_weights": False},
                 activation=tanh_gelu,
-                router=router,
-                capacity_factor=capacity_factor,
-                eval_capacity_factor=eval_capacity_factor,
-                kernel_initializer=kernel_initializer(),
-                dtype=dtype,
-                name="sparse_moe",
             )
 
         super().__init__(

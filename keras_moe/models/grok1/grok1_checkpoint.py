@@ -22,18 +22,19 @@ published in one function: its experts use the exact GELU where `jax.nn.gelu`
 is the tanh approximation. We follow the published code.
 """
 
+from keras_moe.checkpoints.architecture import DECODER_FIELDS
 from keras_moe.checkpoints.architecture import Architecture
 from keras_moe.checkpoints.architecture import Field
-from keras_moe.checkpoints.architecture import check_plain_rope
-from keras_moe.checkpoints.architecture import plain_rope_parameters
-from keras_moe.checkpoints.architecture import rope_theta
+from keras_moe.checkpoints.architecture import read_plain_rope
+from keras_moe.checkpoints.architecture import write_plain_rope
+from keras_moe.checkpoints.decoder_rules import BLOCK
+from keras_moe.checkpoints.decoder_rules import LAYER
+from keras_moe.checkpoints.decoder_rules import router_rule
 from keras_moe.checkpoints.layouts import EXPERTS
 from keras_moe.checkpoints.layouts import LINEAR
 from keras_moe.checkpoints.layouts import LINEAR_FROM_HEADS
 from keras_moe.checkpoints.rules import rule
 
-OURS = "decoder_blocks.{layer}"
-THEIRS = "model.layers.{layer}"
 NORMS = {
     "attention_norm": "pre_attn_norm",
     "attention_output_norm": "post_attn_norm",
@@ -42,16 +43,11 @@ NORMS = {
 }
 
 
-def _read_more(config):
-    check_plain_rope(config)
-    return {"rope_max_wavelength": rope_theta(config, 10_000.0)}
-
-
 def _attention_rules():
     return tuple(
         rule(
-            f"{OURS}.attention.{ours}.kernel",
-            f"{THEIRS}.attn.{theirs}_proj.weight",
+            f"{BLOCK}.attention.{ours}.kernel",
+            f"{LAYER}.attn.{theirs}_proj.weight",
             layout=layout,
         )
         for ours, theirs, layout in (
@@ -64,21 +60,17 @@ def _attention_rules():
 
 
 def _feed_forward_rules():
-    each = f"{THEIRS}.moe_block.experts." + "{expert}"
+    each = f"{LAYER}.moe_block.experts." + "{expert}"
     return (
+        router_rule(f"{LAYER}.moe_block.gate.weight"),
         rule(
-            f"{OURS}.feed_forward.router.kernel",
-            f"{THEIRS}.moe_block.gate.weight",
-            layout=LINEAR,
-        ),
-        rule(
-            f"{OURS}.feed_forward.experts.gate_up_kernel",
+            f"{BLOCK}.feed_forward.experts.gate_up_kernel",
             f"{each}.linear.weight",
             f"{each}.linear_v.weight",
             layout=EXPERTS,
         ),
         rule(
-            f"{OURS}.feed_forward.experts.down_kernel",
+            f"{BLOCK}.feed_forward.experts.down_kernel",
             f"{each}.linear_1.weight",
             layout=EXPERTS,
         ),
@@ -89,11 +81,8 @@ GROK1 = Architecture(
     model_type="grok-1",
     class_name="Grok1ModelForCausalLM",
     fields=(
-        Field("vocab_size", "vocabulary_size"),
-        Field("num_hidden_layers", "num_layers"),
-        Field("num_attention_heads", "num_query_heads"),
+        *DECODER_FIELDS,
         Field("num_key_value_heads", "num_key_value_heads"),
-        Field("hidden_size", "hidden_dim"),
         Field("intermediate_size", "intermediate_dim"),
         Field("num_experts", "num_experts", also=("num_local_experts",)),
         Field("num_experts_per_tok", "top_k", 2),
@@ -110,9 +99,9 @@ GROK1 = Architecture(
         Field("rms_norm_eps", "layer_norm_epsilon", 1e-5),
         Field("tie_word_embeddings", "tie_embedding_weights", True),
     ),
-    read_more=_read_more,
+    read_more=read_plain_rope,
     # The port's own code knows no other base than 10,000.
-    write_more=plain_rope_parameters,
+    write_more=write_plain_rope,
     rules=(
         rule("token_embedding.embeddings", "model.embed_tokens.weight"),
         rule("final_norm.scale", "model.norm.scale"),
@@ -123,7 +112,7 @@ GROK1 = Architecture(
             spare=True,
         ),
         *(
-            rule(f"{OURS}.{ours}.scale", f"{THEIRS}.{theirs}.scale")
+            rule(f"{BLOCK}.{ours}.scale", f"{LAYER}.{theirs}.scale")
             for ours, theirs in NORMS.items()
         ),
         *_attention_rules(),

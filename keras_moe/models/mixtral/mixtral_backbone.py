@@ -2,13 +2,12 @@
 
 import keras
 
-from keras_moe.blocks.grouped_query_attention import GroupedQueryAttention
-from keras_moe.layers.feed_forward import FeedForward
-from keras_moe.layers.sparse_moe import SparseMoE
-from keras_moe.layers.top_k_router import TopKRouter
 from keras_moe.models.decoder_backbone import DecoderBackbone
-from keras_moe.models.decoder_backbone import kernel_initializer
 from keras_moe.models.decoder_backbone import own_arguments
+from keras_moe.models.decoder_parts import is_sparse
+from keras_moe.models.decoder_parts import make_attention
+from keras_moe.models.decoder_parts import make_dense
+from keras_moe.models.decoder_parts import make_sparse
 from keras_moe.models.mixtral.mixtral_checkpoint import MIXTRAL
 from keras_moe.routing.validation import check_positive
 
@@ -108,51 +107,17 @@ class MixtralBackbone(DecoderBackbone):
         check_positive(expert_layer_stride=expert_layer_stride)
 
         def attention(index):
-            return GroupedQueryAttention(
-                num_query_heads,
-                num_key_value_heads,
-                head_dim,
+            return make_attention(
+                arguments,
+                dtype,
                 sliding_window=sliding_window,
-                rope_max_wavelength=rope_max_wavelength,
                 rope_scaling_factor=rope_scaling_factor,
-                kernel_initializer=kernel_initializer(),
-                dtype=dtype,
-                name="attention",
-            )
-
-        def dense_feed_forward():
-            return FeedForward(
-                dense_intermediate_dim or intermediate_dim,
-                kernel_initializer=kernel_initializer(),
-                dtype=dtype,
-                name="feed_forward",
-            )
-
-        def sparse_feed_forward():
-            router = TopKRouter(
-                num_experts,
-                top_k,
-                jitter_noise=jitter_noise,
-                load_balancing_loss_weight=load_balancing_loss_weight,
-                router_z_loss_weight=router_z_loss_weight,
-                kernel_initializer=kernel_initializer(),
-                name="router",
-            )
-            return SparseMoE(
-                num_experts,
-                intermediate_dim,
-                top_k,
-                router=router,
-                capacity_factor=capacity_factor,
-                eval_capacity_factor=eval_capacity_factor,
-                kernel_initializer=kernel_initializer(),
-                dtype=dtype,
-                name="sparse_moe",
             )
 
         def feed_forward(index):
-            sparse = (index + 1) % expert_layer_stride == 0
-            return sparse_feed_forward() if sparse else dense_feed_forward()
+            if is_sparse(index, arguments):
+                return make_sparse(arguments, dtype)
+            return make_dense(dense_intermediate_dim or intermediate_dim, dtype)
 
         super().__init__(
             arguments, attention, feed_forward, dtype=dtype, **kwargs

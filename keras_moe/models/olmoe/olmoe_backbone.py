@@ -2,12 +2,10 @@
 
 import keras
 
-from keras_moe.blocks.grouped_query_attention import GroupedQueryAttention
-from keras_moe.layers.sparse_moe import SparseMoE
-from keras_moe.layers.top_k_router import TopKRouter
 from keras_moe.models.decoder_backbone import DecoderBackbone
-from keras_moe.models.decoder_backbone import kernel_initializer
 from keras_moe.models.decoder_backbone import own_arguments
+from keras_moe.models.decoder_parts import make_attention
+from keras_moe.models.decoder_parts import make_sparse
 from keras_moe.models.olmoe.olmoe_checkpoint import OLMOE
 
 
@@ -98,40 +96,17 @@ class OLMoEBackbone(DecoderBackbone):
         arguments = own_arguments(locals())
 
         def attention(index):
-            return GroupedQueryAttention(
-                num_query_heads,
-                num_key_value_heads,
-                rope_max_wavelength=rope_max_wavelength,
+            return make_attention(
+                arguments,
+                dtype,
                 query_key_norm="projection",
                 layer_norm_epsilon=layer_norm_epsilon,
                 clip_query_key_value=clip_query_key_value,
-                kernel_initializer=kernel_initializer(),
-                dtype=dtype,
-                name="attention",
             )
 
         def feed_forward(index):
-            router = TopKRouter(
-                num_experts,
-                top_k,
-                normalize_combine_weights=normalize_combine_weights,
-                jitter_noise=jitter_noise,
-                load_balancing_loss_weight=load_balancing_loss_weight,
-                router_z_loss_weight=router_z_loss_weight,
-                kernel_initializer=kernel_initializer(),
-                name="router",
-            )
-            return SparseMoE(
-                num_experts,
-                intermediate_dim,
-                top_k,
-                router=router,
-                capacity_factor=capacity_factor,
-                eval_capacity_factor=eval_capacity_factor,
-                kernel_initializer=kernel_initializer(),
-                dtype=dtype,
-                name="sparse_moe",
-            )
+            routing = {"normalize_combine_weights": normalize_combine_weights}
+            return make_sparse(arguments, dtype, routing)
 
         super().__init__(
             arguments, attention, feed_forward, dtype=dtype, **kwargs

@@ -2,14 +2,13 @@
 
 import keras
 
-from keras_moe.blocks.grouped_query_attention import GroupedQueryAttention
 from keras_moe.checkpoints.checkpoint_folder import shorten
-from keras_moe.layers.feed_forward import FeedForward
-from keras_moe.layers.sparse_moe import SparseMoE
-from keras_moe.layers.top_k_router import TopKRouter
 from keras_moe.models.decoder_backbone import DecoderBackbone
-from keras_moe.models.decoder_backbone import kernel_initializer
 from keras_moe.models.decoder_backbone import own_arguments
+from keras_moe.models.decoder_parts import is_sparse
+from keras_moe.models.decoder_parts import make_attention
+from keras_moe.models.decoder_parts import make_dense
+from keras_moe.models.decoder_parts import make_sparse
 from keras_moe.models.openmoe.openmoe_checkpoint import OPENMOE
 from keras_moe.models.openmoe.openmoe_checkpoint import OWN_KEYS
 from keras_moe.ops.gated_activation import swiglu
@@ -118,62 +117,24 @@ class OpenMoEBackbone(DecoderBackbone):
         check_positive(expert_layer_stride=expert_layer_stride)
 
         def attention(index):
-            return GroupedQueryAttention(
-                num_query_heads,
-                num_key_value_heads,
-                head_dim,
-                rope_max_wavelength=rope_max_wavelength,
-                attention_scale=1.0,
-                kernel_initializer=kernel_initializer(),
-                dtype=dtype,
-                name="attention",
-            )
+            return make_attention(arguments, dtype, attention_scale=1.0)
 
-        def dense_feed_forward(name):
-            return FeedForward(
-                intermediate_dim,
-                swiglu,
-                kernel_initializer=kernel_initializer(),
-                dtype=dtype,
-                name=name,
-            )
-
-        def sparse_feed_forward():
-            router = TopKRouter(
-                num_experts,
-                top_k,
-                normalize_combine_weights=False,
-                jitter_noise=jitter_noise,
-                load_balancing_loss_weight=load_balancing_loss_weight,
-                router_z_loss_weight=router_z_loss_weight,
-                kernel_initializer=kernel_initializer(),
-                name="router",
-            )
-            return SparseMoE(
-                num_experts,
-                intermediate_dim,
-                top_k,
-                swiglu,
-                router=router,
-                capacity_factor=capacity_factor,
-                eval_capacity_factor=eval_capacity_factor,
-                kernel_initializer=kernel_initializer(),
-                dtype=dtype,
-                name="sparse_moe",
-            )
-
-        def is_sparse(index):
-            return (index + 1) % expert_layer_stride == 0
+        def dense(name):
+            return make_dense(intermediate_dim, dtype, swiglu, name)
 
         def feed_forward(index):
-            if is_sparse(index):
-                return sparse_feed_forward()
-            return dense_feed_forward("feed_forward")
+            if not is_sparse(index, arguments):
+                return dense("feed_forward")
+            return make_sparse(
+                arguments,
+                dtype,
+                {"normalize_combine_weights": False},
+                activation=swiglu,
+            )
 
         def extra_feed_forward(index):
-            if is_sparse(index):
-                return dense_feed_forward("extra_feed_forward")
-            return None
+            sparse = is_sparse(index, arguments)
+            return dense("extra_feed_forward") if sparse else None
 
         super().__init__(
             arguments,

@@ -14,19 +14,20 @@ In flaxformer's words, from which the weights come: `wi_0` of shape (H, 2I) is
 SiLU is applied to; `wi_1` is `up_proj`.
 """
 
+from keras_moe.checkpoints.architecture import DECODER_FIELDS
 from keras_moe.checkpoints.architecture import Architecture
 from keras_moe.checkpoints.architecture import Field
 from keras_moe.checkpoints.architecture import check_plain_rope
+from keras_moe.checkpoints.decoder_rules import BLOCK
+from keras_moe.checkpoints.decoder_rules import LAYER
 from keras_moe.checkpoints.decoder_rules import attention_rules
 from keras_moe.checkpoints.decoder_rules import feed_forward_rules
 from keras_moe.checkpoints.decoder_rules import model_rules
 from keras_moe.checkpoints.decoder_rules import norm_rules
-from keras_moe.checkpoints.layouts import LINEAR
+from keras_moe.checkpoints.decoder_rules import router_rule
 from keras_moe.checkpoints.layouts import side_by_side
 from keras_moe.checkpoints.rules import rule
 
-BLOCK = "decoder_blocks.{layer}"
-LAYER = "model.layers.{layer}"
 # What tells an OpenMoE from a Llama, whose model_type it has.
 OWN_KEYS = ("num_experts", "moe_layer_interval")
 # What the published code wants to find in its configuration.
@@ -83,12 +84,9 @@ OPENMOE = Architecture(
         "rope_theta": 10_000.0,
     },
     fields=(
-        Field("vocab_size", "vocabulary_size"),
-        Field("num_hidden_layers", "num_layers"),
-        Field("num_attention_heads", "num_query_heads"),
+        *DECODER_FIELDS,
         Field("num_key_value_heads", "num_key_value_heads"),
         Field("head_dim", "head_dim"),
-        Field("hidden_size", "hidden_dim"),
         Field("intermediate_size", "intermediate_dim"),
         Field("num_experts", "num_experts"),
         Field("router_topk", "top_k", 2, also=("topk",)),
@@ -103,11 +101,7 @@ OPENMOE = Architecture(
         *norm_rules(),
         *attention_rules(),
         *feed_forward_rules(f"{BLOCK}.feed_forward", f"{LAYER}.mlp"),
-        rule(
-            f"{BLOCK}.feed_forward.router.kernel",
-            f"{LAYER}.mlp.gate_weight",
-            layout=LINEAR,
-        ),
+        router_rule(f"{LAYER}.mlp.gate_weight"),
         rule(
             f"{BLOCK}.feed_forward.experts.gate_up_kernel",
             f"{LAYER}.mlp.experts.wi_gate",

@@ -1,10 +1,10 @@
 """Qwen2-MoE's files: Qwen/Qwen1.5-MoE-A2.7B, Qwen/Qwen2-57B-A14B."""
 
+from keras_moe.checkpoints.architecture import DECODER_FIELDS
 from keras_moe.checkpoints.architecture import Architecture
 from keras_moe.checkpoints.architecture import Field
-from keras_moe.checkpoints.architecture import check_plain_rope
-from keras_moe.checkpoints.architecture import plain_rope_parameters
-from keras_moe.checkpoints.architecture import rope_theta
+from keras_moe.checkpoints.architecture import read_plain_rope
+from keras_moe.checkpoints.architecture import write_plain_rope
 from keras_moe.checkpoints.decoder_rules import BLOCK
 from keras_moe.checkpoints.decoder_rules import LAYER
 from keras_moe.checkpoints.decoder_rules import attention_rules
@@ -12,15 +12,11 @@ from keras_moe.checkpoints.decoder_rules import experts_rules
 from keras_moe.checkpoints.decoder_rules import feed_forward_rules
 from keras_moe.checkpoints.decoder_rules import model_rules
 from keras_moe.checkpoints.decoder_rules import norm_rules
+from keras_moe.checkpoints.decoder_rules import router_rule
 from keras_moe.checkpoints.layouts import LINEAR
 from keras_moe.checkpoints.rules import rule
 
 SPARSE = f"{BLOCK}.feed_forward"
-
-
-def _read_more(config):
-    check_plain_rope(config)
-    return {"rope_max_wavelength": rope_theta(config)}
 
 
 QWEN2_MOE = Architecture(
@@ -30,11 +26,8 @@ QWEN2_MOE = Architecture(
     # published model has a window: we do not guess.
     fixed={"hidden_act": "silu", "qkv_bias": True, "use_sliding_window": False},
     fields=(
-        Field("vocab_size", "vocabulary_size"),
-        Field("num_hidden_layers", "num_layers"),
-        Field("num_attention_heads", "num_query_heads"),
+        *DECODER_FIELDS,
         Field("num_key_value_heads", "num_key_value_heads"),
-        Field("hidden_size", "hidden_dim"),
         Field("moe_intermediate_size", "intermediate_dim"),
         Field("shared_expert_intermediate_size", "shared_intermediate_dim"),
         Field("num_experts", "num_experts"),
@@ -46,18 +39,14 @@ QWEN2_MOE = Architecture(
         Field("rms_norm_eps", "layer_norm_epsilon", 1e-6),
         Field("tie_word_embeddings", "tie_embedding_weights", False),
     ),
-    read_more=_read_more,
-    write_more=plain_rope_parameters,
+    read_more=read_plain_rope,
+    write_more=write_plain_rope,
     rules=(
         *model_rules(),
         *norm_rules(),
         *attention_rules(),
         *feed_forward_rules(SPARSE, f"{LAYER}.mlp"),  # In the dense layers.
-        rule(
-            f"{SPARSE}.routed_experts.router.kernel",
-            f"{LAYER}.mlp.gate.weight",
-            layout=LINEAR,
-        ),
+        router_rule(within="routed_experts."),
         *experts_rules(
             f"{LAYER}.mlp.experts", ours=f"{SPARSE}.routed_experts.experts"
         ),

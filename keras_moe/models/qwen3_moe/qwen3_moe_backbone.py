@@ -2,13 +2,12 @@
 
 import keras
 
-from keras_moe.blocks.grouped_query_attention import GroupedQueryAttention
-from keras_moe.layers.feed_forward import FeedForward
-from keras_moe.layers.sparse_moe import SparseMoE
-from keras_moe.layers.top_k_router import TopKRouter
 from keras_moe.models.decoder_backbone import DecoderBackbone
-from keras_moe.models.decoder_backbone import kernel_initializer
 from keras_moe.models.decoder_backbone import own_arguments
+from keras_moe.models.decoder_parts import is_sparse
+from keras_moe.models.decoder_parts import make_attention
+from keras_moe.models.decoder_parts import make_dense
+from keras_moe.models.decoder_parts import make_sparse
 from keras_moe.models.qwen3_moe.qwen3_moe_checkpoint import QWEN3_MOE
 from keras_moe.routing.validation import check_positive
 
@@ -111,52 +110,18 @@ class Qwen3MoEBackbone(DecoderBackbone):
         arguments["dense_intermediate_dim"] = dense_intermediate_dim
 
         def attention(index):
-            return GroupedQueryAttention(
-                num_query_heads,
-                num_key_value_heads,
-                head_dim,
-                rope_max_wavelength=rope_max_wavelength,
+            return make_attention(
+                arguments,
+                dtype,
                 query_key_norm="head",
                 layer_norm_epsilon=layer_norm_epsilon,
-                kernel_initializer=kernel_initializer(),
-                dtype=dtype,
-                name="attention",
-            )
-
-        def dense_feed_forward():
-            return FeedForward(
-                dense_intermediate_dim,
-                kernel_initializer=kernel_initializer(),
-                dtype=dtype,
-                name="feed_forward",
-            )
-
-        def sparse_feed_forward():
-            router = TopKRouter(
-                num_experts,
-                top_k,
-                normalize_combine_weights=normalize_combine_weights,
-                jitter_noise=jitter_noise,
-                load_balancing_loss_weight=load_balancing_loss_weight,
-                router_z_loss_weight=router_z_loss_weight,
-                kernel_initializer=kernel_initializer(),
-                name="router",
-            )
-            return SparseMoE(
-                num_experts,
-                intermediate_dim,
-                top_k,
-                router=router,
-                capacity_factor=capacity_factor,
-                eval_capacity_factor=eval_capacity_factor,
-                kernel_initializer=kernel_initializer(),
-                dtype=dtype,
-                name="sparse_moe",
             )
 
         def feed_forward(index):
-            dense = index in dense_layers or (index + 1) % expert_layer_stride
-            return dense_feed_forward() if dense else sparse_feed_forward()
+            if not is_sparse(index, arguments):
+                return make_dense(dense_intermediate_dim, dtype)
+            routing = {"normalize_combine_weights": normalize_combine_weights}
+            return make_sparse(arguments, dtype, routing)
 
         super().__init__(
             arguments, attention, feed_forward, dtype=dtype, **kwargs

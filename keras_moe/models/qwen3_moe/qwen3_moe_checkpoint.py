@@ -1,11 +1,11 @@
 """Qwen3-MoE's files: Qwen/Qwen3-30B-A3B, Qwen/Qwen3-235B-A22B."""
 
+from keras_moe.checkpoints.architecture import DECODER_FIELDS
 from keras_moe.checkpoints.architecture import Architecture
 from keras_moe.checkpoints.architecture import Field
-from keras_moe.checkpoints.architecture import check_plain_rope
 from keras_moe.checkpoints.architecture import look_up
-from keras_moe.checkpoints.architecture import plain_rope_parameters
-from keras_moe.checkpoints.architecture import rope_theta
+from keras_moe.checkpoints.architecture import read_plain_rope
+from keras_moe.checkpoints.architecture import write_plain_rope
 from keras_moe.checkpoints.decoder_rules import BLOCK
 from keras_moe.checkpoints.decoder_rules import LAYER
 from keras_moe.checkpoints.decoder_rules import attention_rules
@@ -13,20 +13,18 @@ from keras_moe.checkpoints.decoder_rules import experts_rules
 from keras_moe.checkpoints.decoder_rules import feed_forward_rules
 from keras_moe.checkpoints.decoder_rules import model_rules
 from keras_moe.checkpoints.decoder_rules import norm_rules
-from keras_moe.checkpoints.layouts import LINEAR
-from keras_moe.checkpoints.rules import rule
+from keras_moe.checkpoints.decoder_rules import router_rule
 
 
 def _read_more(config):
-    check_plain_rope(config)
     return {
         "head_dim": look_up(config, "head_dim"),
-        "rope_max_wavelength": rope_theta(config),
+        **read_plain_rope(config),
     }
 
 
 def _write_more(arguments):
-    config = plain_rope_parameters(arguments)
+    config = write_plain_rope(arguments)
     if arguments["head_dim"] is not None:  # A null is no default for them.
         config["head_dim"] = arguments["head_dim"]
     return config
@@ -41,11 +39,8 @@ QWEN3_MOE = Architecture(
         "use_sliding_window": False,
     },
     fields=(
-        Field("vocab_size", "vocabulary_size"),
-        Field("num_hidden_layers", "num_layers"),
-        Field("num_attention_heads", "num_query_heads"),
+        *DECODER_FIELDS,
         Field("num_key_value_heads", "num_key_value_heads"),
-        Field("hidden_size", "hidden_dim"),
         Field("moe_intermediate_size", "intermediate_dim"),
         # Published under one name, saved by transformers 5 under the other.
         Field("num_experts", "num_experts", also=("num_local_experts",)),
@@ -65,11 +60,7 @@ QWEN3_MOE = Architecture(
         *attention_rules(),
         # In the dense layers.
         *feed_forward_rules(f"{BLOCK}.feed_forward", f"{LAYER}.mlp"),
-        rule(
-            f"{BLOCK}.feed_forward.router.kernel",
-            f"{LAYER}.mlp.gate.weight",
-            layout=LINEAR,
-        ),
+        router_rule(),
         *experts_rules(f"{LAYER}.mlp.experts"),
     ),
 )

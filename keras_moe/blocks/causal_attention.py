@@ -1,0 +1,61 @@
+"""What the causal attentions with a cache share."""
+
+import keras
+
+
+class CausalAttention(keras.layers.Layer):
+    """A layer that projects, and that a RematScope recomputes as a whole.
+
+    Not used by itself.
+
+    Args:
+        kernel_initializer: for the projections.
+        **kwargs: arguments of `keras.layers.Layer`.
+    """
+
+    def __init__(self, kernel_initializer="glorot_uniform", **kwargs):
+        super().__init__(**kwargs)
+        self.kernel_initializer = keras.initializers.get(kernel_initializer)
+
+    def _projection(self, name, equation, input_shape, output_shape, bias_axes):
+        """Make and build a projection of tensors (B, L, *input_shape)."""
+        initializer = self.kernel_initializer
+        if isinstance(initializer, keras.initializers.Initializer):
+            initializer = initializer.clone()
+        # The attention is recomputed as a whole, not part by part again.
+        with keras.RematScope(mode=None):
+            projection = keras.layers.EinsumDense(
+                equation,
+                output_shape=(None, *output_shape),
+                bias_axes=bias_axes,
+                kernel_initializer=initializer,
+                dtype=self.dtype_policy,
+                name=name,
+            )
+        projection.build((None, None, *input_shape))
+        return projection
+
+    def rematerialized_call(self, layer_call, *args, **kwargs):
+        keras_call = super().rematerialized_call(layer_call, *args, **kwargs)
+        if keras_call is layer_call:
+            return layer_call
+
+        # TensorFlow recomputes functions of positional tensors alone.
+        def call(inputs, padding_mask=None, cache=None, **cache_arguments):
+            if cache is not None:
+                return layer_call(inputs, cache=cache, **cache_arguments)
+            masks = () if padding_mask is None else (padding_mask,)
+            return keras.remat(layer_call)(inputs, *masks)
+
+        return call
+
+    def compute_output_shape(self, inputs_shape, padding_mask_shape=None):
+        return inputs_shape
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "kernel_initializer": keras.initializers.serialize(
+                self.kernel_initializer
+            ),
+        }

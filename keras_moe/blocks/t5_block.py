@@ -1,0 +1,136 @@
+"""What T5's encoder and decoder blocks share."""
+
+import keras
+
+from keras_moe.blocks.t5_attention import T5Attention
+from keras_moe.blocks.t5_feed_forward_block import T5FeedForwardBlock
+
+
+class T5Block(keras.layers.Layer):
+    """One or two attentions, then one or two feed-forward blocks.
+
+    Not used by itself: `T5EncoderBlock` and `T5DecoderBlock` name their
+    attentions and say what a call does.
+
+    Args:
+        num_heads: int N, number of attention heads.
+        head_dim: int D, width of each head.
+        feed_forward: layer from (B, L, H) to (B, L, H), dense or sparse.
+        dropout: float, share of attention weights and outputs to drop.
+        layer_norm_epsilon: float, added to the mean square.
+        extra_feed_forward: optional layer of the same kind, in a block of its
+            own after the first.
+        **kwargs: arguments of `keras.layers.Layer`.
+    """
+
+    attentions: tuple = ()
+
+    def __init__(
+        self,
+        num_heads,
+        head_dim,
+        feed_forward,
+        dropout=0.0,
+        layer_norm_epsilon=1e-6,
+        extra_feed_forward=None,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        self.num_heads = num_heads
+        self.head_dim = head_dim
+        self.dropout = dropout
+        self.layer_norm_epsilon = layer_norm_epsilon
+        for name in self.attentions:
+            setattr(self, name, self._attention(name))
+        for name in self.attentions:
+            setattr(self, f"{name}_norm", self._norm(f"{name}_norm"))
+        with keras.RematScope(mode=None):
+            self.attention_dropout = keras.layers.Dropout(
+                dropout, dtype=self.dtype_policy, name="attention_dropout"
+            )
+        self.feed_forward_block = self._feed_forward_block(
+            feed_forward, "feed_forward_block"
+        )
+        self.extra_feed_forward_block = None
+        if extra_feed_forward is not None:
+            self.extra_feed_forward_block = self._feed_forward_block(
+                extra_feed_forward, "extra_feed_forward_block"
+            )
+
+    def _attention(self, name):
+        return T5Attention(
+            self.num_heads,
+            self.head_dim,
+            dropout=self.dropout,
+            dtype=self.dtype_policy,
+            name=name,
+        )
+
+    def _norm(self, name):
+        # Under a RematScope attention and feed-forward are recomputed; the
+        # cheap parts, and the dropout's random state, are not.
+        with keras.RematScope(mode=None):
+            return keras.layers.RMSNormalization(
+                epsilon=self.layer_norm_epsilon,
+                dtype=self.dtype_policy,
+                name=name,
+            )
+
+    def _feed_forward_block(self, feed_forward, name):
+        return T5FeedForwardBlock(
+            feed_forward,
+            dropout=self.dropout,
+            layer_norm_epsilon=self.layer_norm_epsilon,
+            dtype=self.dtype_policy,
+            name=name,
+        )
+
+    def build(self, inputs_shape):
+        for name in self.attentions:
+            getattr(self, f"{name}_norm").build(inputs_shape)
+            getattr(self, name).build(inputs_shape)
+        self.feed_forward_block.build(inputs_shape)
+        if self.extra_feed_forward_block is not None:
+            self.extra_feed_forward_block.build(inputs_shape)
+        self.built = True
+
+    def _feed(self, x, padding_mask, training):
+        x = self.feed_forward_block(
+            x, padding_mask=padding_mask, training=training
+        )
+        if self.extra_feed_forward_block is None:
+            return x
+        return self.extra_feed_forward_block(
+            x, padding_mask=padding_mask, training=training
+        )
+
+    def rematerialized_call(self, layer_call, *args, **kwargs):
+        # The feed-forward layer may be sparse: its routing losses and
+        # counters must not run twice. Sublayers rematerialize themselves.
+        return layer_call
+
+    def compute_output_shape(self, inputs_shape):
+        return tuple(inputs_shape)
+
+    def get_config(self):
+        config = super().get_config()
+        extra = self.extra_feed_forward_block
+        config.update(
+            num_heads=self.num_heads,
+            head_dim=self.head_dim,
+            feed_forward=keras.saving.serialize_keras_object(
+                self.feed_forward_block.feed_forward
+            ),
+            dropout=self.dropout,
+            layer_norm_epsilon=self.layer_norm_epsilon,
+            extra_feed_forward=extra
+            and keras.saving.serialize_keras_object(extra.feed_forward),
+        )
+        return config
+
+    @classmethod
+    def from_config(cls, config):
+        config = dict(config)
+        for name in ("feed_forward", "extra_feed_forward"):
+            config[name] = keras.saving.deserialize_keras_object(config[name])
+        return cls(**config)
