@@ -23,4 +23,5 @@ class RestoredTask:
 
     def compile_from_config(self, config):
         self.compile(**keras.saving.deserialize_keras_object(config))
-        self.optimizer.build(self.trainable_variables)
+        if self.optimizer is not None:  # Compiled for its sampler alone.
+            self.optimizer.build(self.trainable_variables)

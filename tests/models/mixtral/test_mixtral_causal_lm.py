@@ -173,6 +173,15 @@ def test_training_goes_on_after_loading(make_model, batch, tmp_path):
     np.testing.assert_allclose(fit(copy, 2), expected, rtol=1e-5)
 
 
+def test_a_model_compiled_without_optimizer_comes_back(make_model, tmp_path):
+    model = make_model(num_layers=1)
+    model.compile(optimizer=None, sampler="greedy")
+    model.save(tmp_path / "model.keras")
+    copy = keras.saving.load_model(tmp_path / "model.keras")
+    assert copy.optimizer is None
+    copy.generate(prompts(), stop_token_ids=None)
+
+
 def test_a_model_loaded_uncompiled_generates_and_asks_for_compile(
     make_model, batch, tmp_path
 ):
