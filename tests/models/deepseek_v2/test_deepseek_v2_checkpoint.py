@@ -3,13 +3,12 @@
 import json
 
 import pytest
-from transformers import DeepseekV2Config
 from transformers import DeepseekV2ForCausalLM
 
 from keras_moe.models.deepseek_v2 import DeepSeekV2CausalLM
-from tests.models.contract import VOCABULARY
 from tests.models.contract import Contract
-from tests.models.contract import randomize
+from tests.models.deepseek_reference import published
+from tests.models.deepseek_reference import small_reference
 
 YARN = {
     "rope_type": "yarn",
@@ -90,36 +89,13 @@ class TestDeepSeekV2(Contract):
         "theta": ("lite", {"rope_max_wavelength": 1e6}),
     }
 
-    @staticmethod
-    def reference(name):
-        config = DeepseekV2Config(
-            vocab_size=VOCABULARY,
-            hidden_size=16,
-            intermediate_size=24,
-            moe_intermediate_size=12,
-            num_hidden_layers=3,
-            num_attention_heads=4,
-            num_key_value_heads=4,
-            first_k_dense_replace=1,
-            num_experts_per_tok=3,
-            kv_lora_rank=8,
-            qk_nope_head_dim=6,
-            qk_rope_head_dim=8,
-            v_head_dim=5,
-            **CONFIGS[name],
-        )
-        return randomize(DeepseekV2ForCausalLM(config))
+    published = staticmethod(published)
 
     @staticmethod
-    def published(config):
-        config = dict(config)
-        rope = dict(config.pop("rope_parameters"))
-        config["rope_theta"] = rope.pop("rope_theta")
-        config["rope_scaling"] = None
-        kind = rope.pop("rope_type")
-        if kind != "default":
-            config["rope_scaling"] = {"type": kind, **rope}
-        return config
+    def reference(name):
+        return small_reference(
+            DeepseekV2ForCausalLM, hidden_size=16, **CONFIGS[name]
+        )
 
     @pytest.mark.parametrize(
         ("change", "message"),

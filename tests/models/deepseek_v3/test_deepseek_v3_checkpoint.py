@@ -10,15 +10,14 @@ import torch
 from keras import ops
 from safetensors.torch import load_file
 from safetensors.torch import save_file
-from transformers import DeepseekV3Config
 from transformers import DeepseekV3ForCausalLM
 
 from keras_moe.models.deepseek_v3 import DeepSeekV3CausalLM
 from tests.models.contract import TOLERANCE
-from tests.models.contract import VOCABULARY
 from tests.models.contract import Contract
 from tests.models.contract import batch
-from tests.models.contract import randomize
+from tests.models.deepseek_reference import published
+from tests.models.deepseek_reference import small_reference
 
 YARN = {
     "rope_type": "yarn",
@@ -104,33 +103,13 @@ class TestDeepSeekV3(Contract):
         "bias": ("free", {"use_attention_bias": False}),
     }
 
-    @staticmethod
-    def reference(name):
-        config = DeepseekV3Config(
-            vocab_size=VOCABULARY,
-            hidden_size=20,
-            intermediate_size=24,
-            moe_intermediate_size=12,
-            num_hidden_layers=3,
-            num_attention_heads=4,
-            num_key_value_heads=4,
-            first_k_dense_replace=1,
-            num_experts_per_tok=3,
-            kv_lora_rank=8,
-            qk_nope_head_dim=6,
-            qk_rope_head_dim=8,
-            v_head_dim=5,
-            **CONFIGS[name],
-        )
-        return randomize(DeepseekV3ForCausalLM(config))
+    published = staticmethod(published)
 
     @staticmethod
-    def published(config):
-        config = dict(config)
-        rope = dict(config.pop("rope_parameters"))
-        config["rope_theta"] = rope.pop("rope_theta")
-        config["rope_scaling"] = {"type": rope.pop("rope_type"), **rope}
-        return config
+    def reference(name):
+        return small_reference(
+            DeepseekV3ForCausalLM, hidden_size=20, **CONFIGS[name]
+        )
 
     def changed(self, folder, tensors=None, **settings):
         """Copy the reference's files with other tensors and settings."""

@@ -7,7 +7,24 @@ from keras import ops
 
 from keras_moe.layers import FeedForward
 from keras_moe.layers import SparseMoE
-from keras_moe.models import MixtralBackbone
+from keras_moe.models.mixtral import MIXTRAL_PRESETS
+from keras_moe.models.mixtral import MixtralBackbone
+from tests.models.backbone_contract import BackboneContract
+
+
+class TestMixtralBackbone(BackboneContract):
+    backbone = MixtralBackbone
+    presets = MIXTRAL_PRESETS
+    settings = {
+        "head_dim": 6,
+        "expert_layer_stride": 2,
+        "dense_intermediate_dim": 20,
+        "sliding_window": 5,
+        "rope_scaling_factor": 2.0,
+        "tie_embedding_weights": True,
+    }
+    sparse_layers = (1,)
+    not_positive = (("num_layers", 0), ("expert_layer_stride", -1))
 
 
 def randomize(model, seed=0):
@@ -128,43 +145,6 @@ def test_every_nth_layer_is_sparse(make_backbone):
     assert tuple(dense.down.kernel.shape) == (40, 16)
 
 
-def test_losses_come_from_every_sparse_layer(make_backbone, batch):
-    backbone = make_backbone()
-    backbone(batch, training=True)
-    assert len(backbone.losses) == 2 * 2
-    backbone(batch, training=False)
-    assert len(backbone.losses) == 0
-
-
-def test_config_round_trip(make_backbone):
-    backbone = make_backbone(
-        head_dim=6,
-        expert_layer_stride=2,
-        dense_intermediate_dim=20,
-        rope_max_wavelength=500.0,
-        rope_scaling_factor=2.0,
-        layer_norm_epsilon=1e-4,
-        dropout=0.1,
-        jitter_noise=0.2,
-        load_balancing_loss_weight=0.3,
-        router_z_loss_weight=0.4,
-        capacity_factor=1.5,
-        eval_capacity_factor=2.5,
-        tie_embedding_weights=True,
-        dtype="mixed_bfloat16",
-    )
-    copy = MixtralBackbone.from_config(backbone.get_config())
-    assert copy.get_config() == backbone.get_config()
-    assert copy.count_params() == backbone.count_params()
-    moe = copy.decoder_blocks[1].feed_forward
-    assert moe.capacity_factor == 1.5
-    assert moe.eval_capacity_factor == 2.5
-    assert moe.router.jitter_noise == 0.2
-    assert moe.router.load_balancing_loss_weight == 0.3
-    assert moe.router.router_z_loss_weight == 0.4
-    assert moe.compute_dtype == "bfloat16"
-
-
 def test_preset_folder_round_trip(make_backbone, batch, tmp_path):
     backbone = make_backbone()
     backbone.save_to_preset(str(tmp_path / "preset"))
@@ -173,11 +153,3 @@ def test_preset_folder_round_trip(make_backbone, batch, tmp_path):
     np.testing.assert_array_equal(
         ops.convert_to_numpy(copy(batch)), ops.convert_to_numpy(backbone(batch))
     )
-
-
-@pytest.mark.parametrize(
-    ("name", "size"), [("num_layers", 0), ("expert_layer_stride", -1)]
-)
-def test_sizes_must_be_positive(make_backbone, name, size):
-    with pytest.raises(ValueError, match=f"{name}={size}"):
-        make_backbone(**{name: size})

@@ -1,101 +1,51 @@
 """The Qwen2-MoE backbone: what its arguments do."""
 
-import inspect
-
-import numpy as np
-import pytest
-
 from keras_moe.layers import FeedForward
 from keras_moe.layers import SharedExpertMoE
 from keras_moe.models.qwen2_moe import QWEN2_MOE_PRESETS
 from keras_moe.models.qwen2_moe import Qwen2MoEBackbone
-
-SMALL = {
-    "vocabulary_size": 48,
-    "num_layers": 4,
-    "num_query_heads": 4,
-    "num_key_value_heads": 2,
-    "hidden_dim": 16,
-    "intermediate_dim": 12,
-    "shared_intermediate_dim": 28,
-    "num_experts": 6,
-}
+from tests.models.backbone_contract import SMALL
+from tests.models.backbone_contract import BackboneContract
+from tests.models.backbone_contract import routed_part
 
 
-def test_layers_are_dense_by_stride_and_by_index():
-    backbone = Qwen2MoEBackbone(
+class TestQwen2MoEBackbone(BackboneContract):
+    backbone = Qwen2MoEBackbone
+    presets = QWEN2_MOE_PRESETS
+    small = {
         **SMALL,
-        expert_layer_stride=2,
-        dense_layers=(3,),
-        dense_intermediate_dim=20,
-    )
-    parts = [block.feed_forward for block in backbone.decoder_blocks]
-    kinds = [type(part) for part in parts]
-    assert kinds == [FeedForward, SharedExpertMoE, FeedForward, FeedForward]
-    assert tuple(parts[0].down.kernel.shape) == (20, 16)
-    assert tuple(parts[1].shared_experts.down.kernel.shape) == (28, 16)
+        "num_layers": 4,
+        "intermediate_dim": 12,
+        "shared_intermediate_dim": 28,
+        "num_experts": 6,
+    }
+    settings = {
+        "normalize_combine_weights": True,
+        "dense_layers": (1,),
+        "tie_embedding_weights": True,
+    }
+    sparse_layers = (0, 2, 3)
+    with_losses = ({"dense_layers": [0]}, 3)
+    not_positive = (("num_layers", 0), ("expert_layer_stride", 0))
 
+    def test_layers_are_dense_by_stride_and_by_index(self):
+        backbone = self.make(
+            expert_layer_stride=2,
+            dense_layers=(3,),
+            dense_intermediate_dim=20,
+        )
+        parts = [block.feed_forward for block in backbone.decoder_blocks]
+        kinds = [type(part) for part in parts]
+        assert kinds == [FeedForward, SharedExpertMoE, FeedForward, FeedForward]
+        assert tuple(parts[0].down.kernel.shape) == (20, 16)
+        assert tuple(parts[1].shared_experts.down.kernel.shape) == (28, 16)
 
-def test_every_layer_is_sparse_unless_told():
-    backbone = Qwen2MoEBackbone(**SMALL)
-    parts = [block.feed_forward for block in backbone.decoder_blocks]
-    assert all(isinstance(part, SharedExpertMoE) for part in parts)
+    def test_every_layer_is_sparse_unless_told(self):
+        backbone = self.make()
+        parts = [block.feed_forward for block in backbone.decoder_blocks]
+        assert all(isinstance(part, SharedExpertMoE) for part in parts)
 
-
-def test_losses_come_from_every_sparse_layer():
-    backbone = Qwen2MoEBackbone(**SMALL, dense_layers=[0])
-    token_ids = np.ones((2, 5), "int32")
-    batch = {"token_ids": token_ids, "padding_mask": token_ids}
-    backbone(batch, training=True)
-    assert len(backbone.losses) == 3 * 2
-    backbone(batch, training=False)
-    assert len(backbone.losses) == 0
-
-
-def test_config_round_trip_and_what_reaches_the_layers():
-    backbone = Qwen2MoEBackbone(
-        **SMALL,
-        top_k=3,
-        normalize_combine_weights=True,
-        dense_layers=(1,),
-        rope_max_wavelength=500.0,
-        layer_norm_epsilon=1e-4,
-        dropout=0.1,
-        jitter_noise=0.2,
-        load_balancing_loss_weight=0.3,
-        router_z_loss_weight=0.4,
-        capacity_factor=1.5,
-        eval_capacity_factor=2.5,
-        tie_embedding_weights=True,
-        dtype="mixed_bfloat16",
-    )
-    copy = Qwen2MoEBackbone.from_config(backbone.get_config())
-    assert copy.get_config() == backbone.get_config()
-    assert copy.count_params() == backbone.count_params()
-    block = copy.decoder_blocks[0]
-    assert block.dropout == 0.1
-    assert block.layer_norm_epsilon == 1e-4
-    assert block.attention.rope_max_wavelength == 500.0
-    moe = block.feed_forward.routed_experts
-    assert moe.top_k == moe.router.top_k == 3
-    assert moe.capacity_factor == 1.5
-    assert moe.eval_capacity_factor == 2.5
-    assert moe.router.normalize_combine_weights is True
-    assert moe.router.jitter_noise == 0.2
-    assert moe.router.load_balancing_loss_weight == 0.3
-    assert moe.router.router_z_loss_weight == 0.4
-    assert moe.compute_dtype == "bfloat16"
-
-
-@pytest.mark.parametrize(
-    ("name", "size"), [("num_layers", 0), ("expert_layer_stride", 0)]
-)
-def test_sizes_must_be_positive(name, size):
-    with pytest.raises(ValueError, match=f"{name}={size}"):
-        Qwen2MoEBackbone(**{**SMALL, name: size})
-
-
-@pytest.mark.parametrize("name", QWEN2_MOE_PRESETS)
-def test_presets_are_constructor_arguments(name):
-    arguments = inspect.signature(Qwen2MoEBackbone).parameters
-    assert set(QWEN2_MOE_PRESETS[name]) <= set(arguments)
+    def test_its_own_settings_reach_the_layers(self):
+        for block in self.sparse_blocks():
+            router = routed_part(block).router
+            assert router.normalize_combine_weights is True

@@ -8,7 +8,6 @@ import json
 import tempfile
 from pathlib import Path
 
-import keras
 import numpy as np
 import pytest
 import torch
@@ -21,6 +20,7 @@ from keras_moe.models.switch import SwitchBackbone
 from keras_moe.models.switch import SwitchSeq2SeqLM
 from tests.models.contract import TOLERANCE
 from tests.models.contract import VOCABULARY
+from tests.models.contract import assert_same_weights
 from tests.models.contract import randomize
 
 CONFIGS = {
@@ -112,18 +112,6 @@ def their_logits(model, inputs):
 
 def our_logits(model, inputs):
     return np.asarray(model.predict_on_batch(inputs))
-
-
-def assert_same(model, expected):
-    """Compare the configurations and all weights of two models."""
-    config, expected_config = (
-        {**each.backbone.get_config(), "name": None}
-        for each in (model, expected)
-    )
-    assert config == expected_config
-    weights, expected_weights = model.get_weights(), expected.get_weights()
-    for actual, wanted in zip(weights, expected_weights, strict=True):
-        np.testing.assert_array_equal(actual, wanted)
 
 
 @pytest.mark.parametrize(
@@ -220,13 +208,10 @@ def test_what_is_written_is_what_was_read(name, max_shard_size, tmp_path):
         their_logits(theirs, inputs), their_logits(reference(name), inputs)
     )
     again = SwitchSeq2SeqLM.from_preset(tmp_path, preprocessor=None)
-    assert_same(again, ours(name))
+    assert_same_weights(again, ours(name))
 
 
-@pytest.mark.skipif(
-    keras.config.backend() != "torch",
-    reason="once is enough, and PyTorch does not compile",
-)
+@pytest.mark.once
 @pytest.mark.parametrize(
     "name, off",
     [
@@ -251,7 +236,7 @@ def test_each_quirk_moves_the_logits(name, off):
 def test_presets_of_keras_hub_come_back(name, tmp_path):
     ours(name).save_to_preset(tmp_path)
     loaded = SwitchSeq2SeqLM.from_preset(str(tmp_path), preprocessor=None)
-    assert_same(loaded, ours(name))
+    assert_same_weights(loaded, ours(name))
 
 
 def test_a_pickle_is_refused_with_the_line_that_converts_it(tmp_path):
@@ -263,7 +248,7 @@ def test_a_pickle_is_refused_with_the_line_that_converts_it(tmp_path):
     # What that line does.
     AutoModel.from_pretrained(old).save_pretrained(new)
     loaded = SwitchSeq2SeqLM.from_preset(new, preprocessor=None)
-    assert_same(loaded, ours("full"))
+    assert_same_weights(loaded, ours("full"))
 
 
 def test_a_backbone_loads_by_itself():
