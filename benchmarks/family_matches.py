@@ -1,18 +1,9 @@
 """Each published architecture against transformers' own rendering of it."""
 
+from contestants.family import FAMILIES
 from match import Contestant
 from match import Match
 from match import Question
-
-FAMILIES = (
-    "mixtral",
-    "dbrx",
-    "deepseek_v2",
-    "deepseek_v3",
-    "qwen2_moe",
-    "qwen3_moe",
-    "olmoe",
-)
 
 
 def families(scale, backends):

@@ -6,9 +6,9 @@ The configurations are in the published spelling; both sides read them.
 import numpy as np
 
 from contestants.contestant import Contestant
-
-VOCABULARY = 512
-LENGTH = 256
+from contestants.tokens import LENGTH
+from contestants.tokens import VOCABULARY
+from contestants.tokens import draw
 
 COMMON = {
     "vocab_size": VOCABULARY,
@@ -44,6 +44,23 @@ FAMILIES = {
         "num_local_experts": 32,
         "intermediate_size": 256,
     },
+    "dbrx": {
+        "vocab_size": VOCABULARY,
+        "d_model": 512,
+        "n_layers": 2,
+        "n_heads": 8,
+        "max_seq_len": 512,
+        "tie_word_embeddings": False,
+        "attn_config": {"kv_n_heads": 4, "clip_qkv": 8, "rope_theta": 1e4},
+        "ffn_config": {
+            "ffn_act_fn": {"name": "silu"},
+            "ffn_hidden_size": 256,
+            "moe_num_experts": 32,
+            "moe_top_k": 4,
+        },
+    },
+    "deepseek_v2": {**LATENT, "topk_method": "group_limited_greedy"},
+    "deepseek_v3": {**LATENT, "norm_topk_prob": True},
     "qwen2_moe": {
         **COMMON,
         "num_experts": 32,
@@ -63,23 +80,6 @@ FAMILIES = {
         "norm_topk_prob": True,
     },
     "olmoe": {**COMMON, "num_experts": 32, "intermediate_size": 256},
-    "deepseek_v2": {**LATENT, "topk_method": "group_limited_greedy"},
-    "deepseek_v3": {**LATENT, "norm_topk_prob": True},
-    "dbrx": {
-        "vocab_size": VOCABULARY,
-        "d_model": 512,
-        "n_layers": 2,
-        "n_heads": 8,
-        "max_seq_len": 512,
-        "tie_word_embeddings": False,
-        "attn_config": {"kv_n_heads": 4, "clip_qkv": 8, "rope_theta": 1e4},
-        "ffn_config": {
-            "ffn_act_fn": {"name": "silu"},
-            "ffn_hidden_size": 256,
-            "moe_num_experts": 32,
-            "moe_top_k": 4,
-        },
-    },
 }
 
 
@@ -90,7 +90,7 @@ def keras_moe(model_type, batch_size):
     task = task_class(config)
     arguments = task.backbone_cls.architecture.read_config(config)
     model = task(task.backbone_cls(**arguments))
-    token_ids = _draw(batch_size)
+    token_ids = draw(batch_size, LENGTH)
     inputs = {"token_ids": token_ids, "padding_mask": np.ones_like(token_ids)}
     return Contestant(lambda: model.predict_on_batch(inputs))
 
@@ -103,7 +103,7 @@ def transformers(model_type, batch_size):
     config = AutoConfig.for_model(model_type, **FAMILIES[model_type])
     model = AutoModelForCausalLM.from_config(config).eval()
     model = model.to("cuda" if torch.cuda.is_available() else "cpu")
-    token_ids = torch.tensor(_draw(batch_size)).to(model.device)
+    token_ids = torch.tensor(draw(batch_size, LENGTH)).to(model.device)
 
     @torch.no_grad()
     def step():
@@ -111,8 +111,3 @@ def transformers(model_type, batch_size):
         return model(token_ids).logits.float().sum().item()
 
     return Contestant(step)
-
-
-def _draw(batch_size):
-    rng = np.random.default_rng(0)
-    return rng.integers(1, VOCABULARY, (batch_size, LENGTH)).astype("int32")

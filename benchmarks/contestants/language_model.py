@@ -7,10 +7,11 @@ the peers' Qwen3-MoE, which is Mixtral plus a norm of queries and keys.
 import numpy as np
 
 from contestants.contestant import Contestant
+from contestants.tokens import LENGTH
+from contestants.tokens import VOCABULARY
+from contestants.tokens import draw
 from sizes import Sizes
 
-VOCABULARY = 512
-LENGTH = 256
 PROMPT = 32
 TRAINED_LAYERS = 2
 DECODED_LAYERS = 4
@@ -40,7 +41,7 @@ def train_transformers(sizes, batch_size, implementation):
     import torch
 
     model = _transformers(Sizes(*sizes), TRAINED_LAYERS, implementation)
-    token_ids = _on_device(model, _draw(batch_size, LENGTH))
+    token_ids = _on_device(model, draw(batch_size, LENGTH))
     optimizer = torch.optim.AdamW(model.parameters(), 1e-4)
 
     def step():
@@ -55,7 +56,7 @@ def train_transformers(sizes, batch_size, implementation):
 
 def decode_transformers(sizes, batch_size, num_tokens, implementation):
     model = _transformers(Sizes(*sizes), DECODED_LAYERS, implementation).eval()
-    prompts = _on_device(model, _draw(batch_size, PROMPT))
+    prompts = _on_device(model, draw(batch_size, PROMPT))
 
     def step():
         return model.generate(
@@ -72,7 +73,7 @@ def decode_transformers(sizes, batch_size, num_tokens, implementation):
 def _train(model, batch_size):
     import keras
 
-    token_ids = _draw(batch_size, LENGTH)
+    token_ids = draw(batch_size, LENGTH)
     inputs = {"token_ids": token_ids, "padding_mask": np.ones_like(token_ids)}
     model.compile(
         keras.optimizers.AdamW(1e-4),
@@ -83,7 +84,7 @@ def _train(model, batch_size):
 
 
 def _decode(model, batch_size, num_tokens):
-    prompts = _draw(batch_size, PROMPT)
+    prompts = draw(batch_size, PROMPT)
     beyond = ((0, 0), (0, num_tokens))
     inputs = {
         "token_ids": np.pad(prompts, beyond),
@@ -165,11 +166,6 @@ def _transformers(sizes, num_layers, implementation):
         )
     model.config._experts_implementation = implementation
     return model.to("cuda" if torch.cuda.is_available() else "cpu")
-
-
-def _draw(batch_size, length):
-    rng = np.random.default_rng(0)
-    return rng.integers(1, VOCABULARY, (batch_size, length)).astype("int32")
 
 
 def _on_device(model, token_ids):
