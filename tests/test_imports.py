@@ -11,6 +11,9 @@ from typing import NamedTuple
 
 import pytest
 
+# Reads sources, imports nothing.
+pytestmark = pytest.mark.once
+
 REPOSITORY = Path(__file__).parents[1]
 PACKAGE = "keras_moe"
 

@@ -21,6 +21,7 @@ def load(name):
     return importlib.import_module(name)
 
 
+@pytest.mark.once
 def test_a_ratio_is_the_median_of_the_rounds_own_ratios():
     # Machine twice as slow in the second round: each round says 2.
     assert load("turns").ratio([2.0, 4.0, 2.0], [1.0, 2.0, 1.0]) == 2.0
@@ -28,6 +29,7 @@ def test_a_ratio_is_the_median_of_the_rounds_own_ratios():
     assert load("turns").ratio([], []) is None
 
 
+@pytest.mark.once
 def test_of_several_names_the_fastest_counts_and_targets_are_at_most():
     answer = load("answers").answer
     question = load("match").Question("ours / theirs", "us", "a|b", 0.5)
@@ -43,6 +45,7 @@ def test_of_several_names_the_fastest_counts_and_targets_are_at_most():
     assert answer(question._replace(target=None), records)["met"] is None
 
 
+@pytest.mark.once
 def test_who_failed_does_not_count():
     answer = load("answers").answer
     question = load("match").Question("ours / theirs", "us", "a|b", 0.5)
@@ -57,6 +60,7 @@ def test_who_failed_does_not_count():
     assert answer(question, records)["met"] is None
 
 
+@pytest.mark.once
 def test_memory_and_first_steps_are_ratios_of_single_figures():
     answer = load("answers").answer
     question = load("match").Question(
@@ -71,6 +75,7 @@ def test_memory_and_first_steps_are_ratios_of_single_figures():
     assert answer(question, records)["value"] is None
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("scale", ["cpu", "gpu", "tiny"])
 def test_every_question_asks_about_contestants_of_its_match(scale):
     suite = load("suite")
@@ -115,6 +120,7 @@ def test_a_run_writes_ratios_tables_and_pictures(backend, tmp_path):
     assert (tmp_path / "results_imbalance.svg").stat().st_size > 1000
 
 
+@pytest.mark.once
 def test_an_unknown_benchmark_is_an_error_that_lists_the_known():
     ended = subprocess.run(
         [sys.executable, BENCHMARKS / "run.py", "speed"],

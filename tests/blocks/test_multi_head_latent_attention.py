@@ -162,7 +162,7 @@ def test_one_query_on_the_latents_equals_the_loops(case):
 @pytest.mark.parametrize("case", ["halves, biases", "yarn"])
 def test_gradients_of_both_forms_equal_the_loops(case, decode, vjp, backend):
     if decode and backend == "tensorflow":
-        pytest.skip("no gradient of a cache's update; nobody trains with one")
+        pytest.skip("Keras' slice_update has no gradient on TensorFlow")
     layer, inputs = make(length=3, **CASES[case])
     cotangent = np.random.default_rng(1).normal(size=inputs.shape)
     variables = layer.trainable_variables

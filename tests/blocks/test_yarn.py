@@ -14,6 +14,9 @@ from keras_moe.blocks.yarn import yarn_frequencies
 from keras_moe.blocks.yarn import yarn_magnitude
 from keras_moe.blocks.yarn import yarn_softmax_scale
 
+# The frequencies are NumPy's.
+pytestmark = pytest.mark.once
+
 DEEPSEEK = Yarn(40.0, 4096, mscale=0.707, mscale_all_dim=0.707)
 
 

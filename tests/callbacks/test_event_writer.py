@@ -11,6 +11,9 @@ from tensorboard.util import tensor_util
 
 from keras_moe.callbacks import event_writer
 
+# Files and NumPy, no tensor of a backend.
+pytestmark = pytest.mark.once
+
 
 @pytest.fixture
 def events(tmp_path):

@@ -4,6 +4,9 @@ import pytest
 from keras_moe.callbacks.routing_averages import averages_between
 from keras_moe.callbacks.routing_averages import averages_over_layers
 
+# Averages of NumPy arrays.
+pytestmark = pytest.mark.once
+
 
 def averages(load, number):
     """Averages of one step with all scalars the same number."""

@@ -38,6 +38,7 @@ def run_dir(tmp_path_factory):
     return folder
 
 
+@pytest.mark.once
 def test_help_lists_the_commands():
     output = invoke("--help").output
     for command in ("train", "generate", "export", "inspect", "demo"):

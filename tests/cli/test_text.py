@@ -9,6 +9,9 @@ from keras_moe.cli.text import read_text
 from keras_moe.cli.text import unigram_entropy
 from keras_moe.cli.text import windows
 
+# Files and NumPy, no tensor of a backend.
+pytestmark = pytest.mark.once
+
 
 @pytest.fixture
 def folder(tmp_path):

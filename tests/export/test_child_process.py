@@ -7,6 +7,9 @@ import pytest
 
 from keras_moe.export.child_process import run_tensorflow_process
 
+# The child runs TensorFlow, whatever the parent runs.
+pytestmark = pytest.mark.once
+
 
 def run(code, verbose=False):
     """Run a line of Python."""

@@ -11,6 +11,9 @@ from keras_moe.export.saved_model_runner import draw_input
 from keras_moe.export.saved_model_runner import draw_samples
 from keras_moe.export.saved_model_runner import read_samples
 
+# NumPy, and children without Keras.
+pytestmark = pytest.mark.once
+
 
 def draw(name, dtype, shape=(200, 7), bound=5):
     """Draw one input with a fixed seed."""

@@ -9,6 +9,9 @@ from keras_moe.export.version_folder import find_version_folder
 from keras_moe.export.version_folder import plan_version_folder
 from keras_moe.export.version_folder import staged_folder
 
+# Folders only.
+pytestmark = pytest.mark.once
+
 
 def write_version(target, content, overwrite=False):
     """Write a version with one file."""

@@ -174,6 +174,7 @@ class Contract:
         expected = self.reference_logits(name, token_ids, mask)
         np.testing.assert_array_equal(actual, expected)
 
+    @pytest.mark.once
     def test_both_spellings_of_the_configuration_are_read(self, name):
         config = CheckpointFolder(self.folder(name)).config
         read = self.task.backbone_cls.architecture.read_config
@@ -223,6 +224,7 @@ class Contract:
         )
         assert type(model) is self.task
 
+    @pytest.mark.once
     def test_another_architecture_is_refused_by_name(self, tmp_path):
         config = {"model_type": "no_such_model"}
         (tmp_path / "config.json").write_text(json.dumps(config))

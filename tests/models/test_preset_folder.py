@@ -6,6 +6,9 @@ import pytest
 
 from keras_moe.models.preset_folder import published_folder
 
+# Folders only.
+pytestmark = pytest.mark.once
+
 huggingface_hub = pytest.importorskip("huggingface_hub")
 
 

@@ -5,6 +5,9 @@ import pytest
 
 from keras_moe.routing import validation
 
+# Compares numbers and shapes.
+pytestmark = pytest.mark.once
+
 
 @pytest.mark.parametrize("size", [0, -1, 2.5, True, None, "8"])
 def test_a_size_must_be_a_positive_integer(size):

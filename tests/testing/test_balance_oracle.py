@@ -12,6 +12,9 @@ from keras_moe.testing import router_entropy
 from keras_moe.testing import router_z_loss
 from keras_moe.testing import tokens_per_expert
 
+# The oracles are NumPy.
+pytestmark = pytest.mark.once
+
 # Three tokens, two experts each of four; the last token is padding.
 INDICES = np.array([[0, 1], [0, 3], [2, 1]])
 PROBS = np.array(

@@ -9,6 +9,9 @@ from hypothesis import strategies as st
 from keras_moe.testing import capacity
 from keras_moe.testing import drop
 
+# The oracles are NumPy.
+pytestmark = pytest.mark.once
+
 
 @pytest.mark.parametrize(
     ("arguments", "expected"),

@@ -8,6 +8,9 @@ from hypothesis import strategies as st
 from keras_moe.testing import grouped_matmul
 from keras_moe.testing import grouped_matmul_gradients
 
+# The oracles are NumPy.
+pytestmark = pytest.mark.once
+
 GROUP_SIZES = [
     [2, 0, 3],  # an empty group
     [0, 0, 0],  # nothing at all

@@ -8,6 +8,9 @@ import pytest
 
 import keras_moe.testing
 
+# Reads sources.
+pytestmark = pytest.mark.once
+
 FOLDER = Path(keras_moe.testing.__file__).parent
 
 

@@ -8,6 +8,9 @@ from keras_moe.testing import moe_gradients
 from keras_moe.testing.balance_oracle import share
 from keras_moe.testing.balance_oracle import tokens_per_expert
 
+# The oracles are NumPy.
+pytestmark = pytest.mark.once
+
 MASK = np.array([[True, True, False, True, True], [True] * 4 + [False]])
 
 

@@ -10,6 +10,9 @@ from keras_moe.testing import moe
 from keras_moe.testing import route
 from keras_moe.testing import router_z_loss
 
+# The oracles are NumPy.
+pytestmark = pytest.mark.once
+
 
 def sigmoid(x):
     return 1.0 / (1.0 + np.exp(-x))

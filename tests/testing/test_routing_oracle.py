@@ -9,6 +9,9 @@ from hypothesis import strategies as st
 
 from keras_moe.testing import route
 
+# The oracles are NumPy.
+pytestmark = pytest.mark.once
+
 
 def route_logits(logits, **arguments):
     """Route tokens whose logits are given: the kernel is the identity."""

@@ -5,6 +5,9 @@ import pytest
 
 from keras_moe.visualization import plot_expert_load
 
+# NumPy and matplotlib.
+pytestmark = pytest.mark.once
+
 # 3 reports of 4 experts
 LOAD = np.array(
     [[0.25, 0.25, 0.25, 0.25], [0.5, 0.5, 0.0, 0.0], [1.0, 0.0, 0.0, 0.0]]

@@ -109,17 +109,20 @@ def read(config):
     return DbrxBackbone.architecture.read_config(json.loads(json.dumps(config)))
 
 
+@pytest.mark.once
 def test_the_published_configuration_is_the_preset():
     preset = dict(DBRX_PRESETS["dbrx"])
     del preset["layer_norm_epsilon"]  # Not in the file.
     assert read(published_config()) == preset
 
 
+@pytest.mark.once
 def test_the_published_rotary_base_wins_over_what_transformers_filled_in():
     saved_again = published_config(rope_parameters={"rope_theta": 10000.0})
     assert read(saved_again)["rope_max_wavelength"] == 500_000.0
 
 
+@pytest.mark.once
 def test_without_the_published_key_rope_parameters_count():
     config = published_config(
         attn_config={}, rope_parameters={"rope_theta": 700.0}
@@ -128,12 +131,14 @@ def test_without_the_published_key_rope_parameters_count():
     assert read(published_config(attn_config={}))["rope_max_wavelength"] == 1e4
 
 
+@pytest.mark.once
 def test_two_rotary_bases_are_refused():
     config = published_config(rope_parameters={"rope_theta": 700.0})
     with pytest.raises(ValueError, match="one rotary base.*500000.*700"):
         read(config)
 
 
+@pytest.mark.once
 def test_null_does_not_normalize_and_absence_is_the_sum():
     config = published_config(ffn_config__moe_normalize_expert_weights=None)
     assert read(config)["combine_weights_power"] is None

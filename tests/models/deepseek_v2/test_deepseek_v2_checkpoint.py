@@ -97,6 +97,7 @@ class TestDeepSeekV2(Contract):
             DeepseekV2ForCausalLM, hidden_size=16, **CONFIGS[name]
         )
 
+    @pytest.mark.once
     @pytest.mark.parametrize(
         ("change", "message"),
         [

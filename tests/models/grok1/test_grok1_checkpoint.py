@@ -203,11 +203,13 @@ def test_what_no_argument_switches_off_moves_the_logits(name, wrong):
     assert difference > 10 * TOLERANCE
 
 
+@pytest.mark.once
 def test_the_published_configuration_is_the_preset():
     read = Grok1Backbone.architecture.read_config
     assert read(PUBLISHED) == GROK1_PRESETS["grok_1"]
 
 
+@pytest.mark.once
 def test_scaled_positions_are_refused():
     config = {**PUBLISHED, "rope_scaling": {"rope_type": "yarn", "factor": 4}}
     with pytest.raises(ValueError, match="unscaled rotary positions"):

@@ -64,6 +64,7 @@ class TestOLMoE(Contract):
         )
         return randomize(OlmoeForCausalLM(config))
 
+    @pytest.mark.once
     def test_biases_are_refused(self, name):
         config = CheckpointFolder(self.folder(name)).config
         config = {**config, "attention_bias": True}

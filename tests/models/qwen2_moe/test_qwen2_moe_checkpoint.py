@@ -83,6 +83,7 @@ class TestQwen2MoE(Contract):
         )
         return randomize(Qwen2MoeForCausalLM(config))
 
+    @pytest.mark.once
     def test_sliding_windows_are_refused(self, name):
         config = CheckpointFolder(self.folder(name)).config
         config = {**config, "use_sliding_window": True}

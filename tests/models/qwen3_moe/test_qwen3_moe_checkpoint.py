@@ -76,6 +76,7 @@ class TestQwen3MoE(Contract):
         config = Contract.published(config)
         return {**config, "num_experts": config.pop("num_local_experts")}
 
+    @pytest.mark.once
     @pytest.mark.parametrize("key", ["use_sliding_window", "attention_bias"])
     def test_what_no_published_model_has_is_refused(self, name, key):
         config = CheckpointFolder(self.folder(name)).config

@@ -21,6 +21,7 @@ def their_config(**settings):
     return SwitchTransformersConfig(**settings).to_dict()
 
 
+@pytest.mark.once
 def test_both_spellings_are_read():
     config = their_config(num_sparse_encoder_layers=6, d_ff=3072)
     config["num_sparse_decoder_layers"] = 6
@@ -44,6 +45,7 @@ def test_both_spellings_are_read():
     assert read["expert_capacity"] == 64
 
 
+@pytest.mark.once
 def test_what_is_absent_is_transformers_default():
     config = their_config()
     required = {
@@ -60,6 +62,7 @@ def test_what_is_absent_is_transformers_default():
     assert read == expected
 
 
+@pytest.mark.once
 @pytest.mark.parametrize(
     "layers, sparse_layers", [(12, 6), (12, 12), (12, 3), (5, 2), (6, 0)]
 )
@@ -74,6 +77,7 @@ def test_the_same_blocks_are_sparse(layers, sparse_layers):
     assert stride == config["encoder_sparse_step"]
 
 
+@pytest.mark.once
 @pytest.mark.parametrize(
     "settings, message",
     [

@@ -4,6 +4,9 @@ import pytest
 
 from keras_moe.models.switch.switch_feed_forward import is_sparse_block
 
+# Numbers of blocks only.
+pytestmark = pytest.mark.once
+
 
 @pytest.mark.parametrize(
     "stride, sparse_blocks",

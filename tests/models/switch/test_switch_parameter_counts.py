@@ -40,6 +40,7 @@ def test_an_encoder_alone_has_no_head(create_backbone):
     assert parameter_counts(backbone).total == backbone.count_params()
 
 
+@pytest.mark.once
 def test_active_leaves_out_the_experts_not_chosen():
     config = SWITCH_PRESETS["switch_base_8"]
     counts = SwitchBackbone.parameter_counts(**config)
@@ -51,6 +52,7 @@ def test_active_leaves_out_the_experts_not_chosen():
     assert more.active - counts.active == routers
 
 
+@pytest.mark.once
 def test_flops_are_twice_the_weights_that_a_token_meets():
     config = SWITCH_PRESETS["switch_base_8"]
     counts = SwitchBackbone.parameter_counts(**config)

@@ -10,6 +10,9 @@ from transformers import SwitchTransformersForConditionalGeneration
 from keras_moe.models.switch import SWITCH_PRESETS
 from keras_moe.models.switch import SwitchBackbone
 
+# Switch counts without making a model.
+pytestmark = pytest.mark.once
+
 
 @pytest.mark.parametrize("name", SWITCH_PRESETS)
 def test_presets_are_constructor_arguments(name):
