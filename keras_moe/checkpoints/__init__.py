@@ -3,6 +3,8 @@
 from keras_moe.checkpoints.architecture import Architecture
 from keras_moe.checkpoints.architecture import Field
 from keras_moe.checkpoints.checkpoint_folder import CheckpointFolder
+from keras_moe.checkpoints.keras_hub_folder import KerasHubFolder
+from keras_moe.checkpoints.keras_hub_folder import read_config
 from keras_moe.checkpoints.layouts import Layout
 from keras_moe.checkpoints.load import load_checkpoint
 from keras_moe.checkpoints.rules import Rule
@@ -14,10 +16,12 @@ __all__ = [
     "Architecture",
     "CheckpointFolder",
     "Field",
+    "KerasHubFolder",
     "Layout",
     "Rule",
     "Source",
     "load_checkpoint",
+    "read_config",
     "rule",
     "save_checkpoint",
 ]

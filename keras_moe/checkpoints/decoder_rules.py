@@ -133,12 +133,15 @@ def attention_norm_rule(ours, theirs):
     )
 
 
-def router_rule(theirs=f"{LAYER}.mlp.gate.weight", within="", otherwise=()):
+def router_rule(
+    theirs=f"{LAYER}.mlp.gate.weight", within="", layout=LINEAR, otherwise=()
+):
     """Write the rule of the router's kernel.
 
     Args:
         theirs: their name of it.
         within: `"routed_experts."` in a `SharedExpertMoE`.
+        layout: `Layout` of it.
         otherwise: more `Source`s, tried in order.
 
     Returns:
@@ -152,7 +155,7 @@ def router_rule(theirs=f"{LAYER}.mlp.gate.weight", within="", otherwise=()):
     return rule(
         f"{BLOCK}.feed_forward.{within}router.kernel",
         theirs,
-        layout=LINEAR,
+        layout=layout,
         otherwise=otherwise,
     )
 

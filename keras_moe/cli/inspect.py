@@ -73,7 +73,7 @@ def find(model):
 
     from keras_moe import models
     from keras_moe.checkpoints.checkpoint_folder import CONFIG
-    from keras_moe.checkpoints.checkpoint_folder import read_json
+    from keras_moe.checkpoints.keras_hub_folder import read_config
     from keras_moe.cli.language_model import model_file
     from keras_moe.models.model_types import task_class
     from keras_moe.models.preset_folder import published_folder
@@ -83,10 +83,10 @@ def find(model):
     if model.startswith("hf://") or (Path(model) / CONFIG).is_file():
         folder = published_folder(model, weights=False)
         if folder is not None:
-            config = read_json(folder / CONFIG)
+            config = read_config(folder)
             backbone_class = task_class(config).backbone_cls
-            arguments = backbone_class.architecture.read_config(config)
-            return model, backbone_class, arguments
+            architecture = backbone_class.architecture_of(config)
+            return model, backbone_class, architecture.read_config(config)
     if not Path(model).exists():
         raise ValueError(
             "Expected the name of a preset, one of "

@@ -1,4 +1,4 @@
-"""Which class loads which `model_type` of a published `config.json`."""
+"""Which class loads which `model_type` of a published folder."""
 
 from keras_moe.models.dbrx.dbrx_causal_lm import DbrxCausalLM
 from keras_moe.models.deepseek_v2.deepseek_v2_causal_lm import (
@@ -31,7 +31,7 @@ PUBLISHED = (
 MODEL_TYPES = {
     model_type: task
     for task in PUBLISHED
-    for model_type in task.backbone_cls.architecture.model_types
+    for model_type in task.backbone_cls.model_types()
 }
 
 
@@ -39,7 +39,7 @@ def task_class(config):
     """Find the class that loads a published model.
 
     Args:
-        config: dict, the contents of `config.json`.
+        config: dict, as from `keras_moe.checkpoints.read_config`.
 
     Returns:
         A subclass of `SparseCausalLM` or `SwitchSeq2SeqLM`.

@@ -4,22 +4,26 @@ import os
 from pathlib import Path
 
 from keras_moe.checkpoints.checkpoint_folder import CONFIG
+from keras_moe.checkpoints.checkpoint_folder import CheckpointFolder
 from keras_moe.checkpoints.checkpoint_folder import read_json
+from keras_moe.checkpoints.keras_hub_folder import KerasHubFolder
 
 HUGGING_FACE = "hf://"
+KERAS_HUB = "keras_hub>"  # Its classes are registered so.
 FILES = ("*.json", "tokenizer.model", "spiece.model")
 WEIGHTS = ("*.safetensors",)
 
 
 def published_folder(preset, weights=True):
-    """Find the folder of a preset in the layout of Hugging Face.
+    """Find the folder of a preset that has to be translated.
 
     Args:
         preset: path or `hf://` handle.
         weights: bool, whether a handle's weights are downloaded too.
 
     Returns:
-        `pathlib.Path`; `None` if the preset is keras-hub's.
+        `pathlib.Path` of a folder of Hugging Face or of keras-hub's own
+        classes; `None` if the preset names a class of ours, or no folder.
 
     Raises:
         ValueError: If the preset is a folder without `config.json`, a file,
@@ -39,8 +43,36 @@ def published_folder(preset, weights=True):
             "which has none."
         )
     config = read_json(path / CONFIG)
-    # keras-hub's own configuration names a class instead.
-    return None if "registered_name" in config else path
+    # A class of ours loads itself; its configuration names it.
+    name = config.get("registered_name", KERAS_HUB)
+    return path if str(name).startswith(KERAS_HUB) else None
+
+
+def open_folder(path):
+    """Open a folder of keras-hub or of Hugging Face.
+
+    Args:
+        path: folder.
+
+    Returns:
+        `KerasHubFolder` or `CheckpointFolder`.
+
+    Raises:
+        ValueError: If a file is missing or damaged.
+    """
+    return (KerasHubFolder if is_of_keras_hub(path) else CheckpointFolder)(path)
+
+
+def is_of_keras_hub(path):
+    """Tell whether a folder's `config.json` names a Keras class.
+
+    Args:
+        path: folder.
+
+    Returns:
+        bool.
+    """
+    return "registered_name" in read_json(Path(path) / CONFIG)
 
 
 def _check_not_a_path(preset, path):

@@ -3,9 +3,9 @@
 import inspect
 
 from keras_moe.checkpoints.architecture import Architecture
-from keras_moe.checkpoints.checkpoint_folder import CheckpointFolder
 from keras_moe.checkpoints.load import load_checkpoint
 from keras_moe.checkpoints.save import save_checkpoint
+from keras_moe.models.preset_folder import open_folder
 from keras_moe.models.preset_folder import published_folder
 
 GIB = 2**30
@@ -23,11 +23,17 @@ ONLY_WHILE_TRAINING = (
 class PublishedBackbone:
     """Reads and writes the layout of Hugging Face.
 
-    Stands before `keras_hub.models.Backbone`. A subclass sets
-    `architecture`, a `keras_moe.checkpoints.Architecture`.
+    Stands before `keras_hub.models.Backbone`.
+
+    Attributes:
+        architecture: `keras_moe.checkpoints.Architecture`, what is written
+            and read.
+        also_architectures: tuple of others, read only: keras-hub's own class
+            of the same model.
     """
 
     architecture: Architecture
+    also_architectures: tuple = ()
 
     @classmethod
     def from_preset(cls, preset, load_weights=True, **kwargs):
@@ -35,7 +41,8 @@ class PublishedBackbone:
 
         Args:
             preset: path of a folder in the layout of Hugging Face
-                (`config.json`, safetensors) or of keras-hub, or a handle such
+                (`config.json`, safetensors) or of keras-hub, whose own class
+                of the model is read too where there is one, or a handle such
                 as `"hf://mistralai/Mixtral-8x7B-v0.1"`.
             load_weights: bool; `False` leaves the weights random.
             **kwargs: constructor arguments that override the folder's, such
@@ -51,32 +58,46 @@ class PublishedBackbone:
         path = published_folder(preset)
         if path is None:
             return super().from_preset(str(preset), load_weights, **kwargs)
-        folder = CheckpointFolder(path)
-        cls.check_model_type(folder.config)
-        arguments = cls.architecture.read_config(folder.config)
+        folder = open_folder(path)
+        architecture = cls.architecture_of(folder.config)
+        arguments = architecture.read_config(folder.config)
         backbone = cls(**{**arguments, **kwargs})
         if load_weights:
-            load_checkpoint(backbone, folder, cls.architecture)
+            load_checkpoint(backbone, folder, architecture)
         return backbone
 
     @classmethod
-    def check_model_type(cls, config):
-        """Raise unless a `config.json` is this architecture's.
+    def model_types(cls):
+        """Return which `model_type`s this class loads.
+
+        Returns:
+            tuple of str.
+        """
+        architectures = (cls.architecture, *cls.also_architectures)
+        return sum((each.model_types for each in architectures), ())
+
+    @classmethod
+    def architecture_of(cls, config):
+        """Find how the files beside a configuration are laid out.
 
         Args:
             config: dict.
 
+        Returns:
+            `keras_moe.checkpoints.Architecture`.
+
         Raises:
-            ValueError: If it is another's; names the known ones.
+            ValueError: If it is another class's; names the known ones.
         """
         from keras_moe.models.model_types import task_class
 
-        if config.get("model_type") in cls.architecture.model_types:
-            return
+        for each in (cls.architecture, *cls.also_architectures):
+            if config.get("model_type") in each.model_types:
+                return each
         task = task_class(config)
         raise ValueError(
             f"Expected a folder for `{cls.__name__}`, model_type one of "
-            f"{cls.architecture.model_types}. Received: "
+            f"{cls.model_types()}. Received: "
             f"model_type={config['model_type']!r}. Use "
             f"`{task.backbone_cls.__name__}` or `{task.__name__}`."
         )

@@ -1,7 +1,6 @@
 """Tasks whose published weights can be loaded and written back."""
 
-from keras_moe.checkpoints.checkpoint_folder import CONFIG
-from keras_moe.checkpoints.checkpoint_folder import read_json
+from keras_moe.checkpoints.keras_hub_folder import read_config
 from keras_moe.models.preset_folder import published_folder
 
 
@@ -42,7 +41,7 @@ class PublishedTask:
         from keras_moe.models.model_types import task_class
 
         if cls.backbone_cls is None:
-            cls = task_class(read_json(path / CONFIG))
+            cls = task_class(read_config(path))
         task_arguments = {
             name: kwargs.pop(name)
             for name in ("preprocessor", "name")

@@ -3,6 +3,7 @@
 import keras_hub
 from keras import ops
 
+from keras_moe.models.preset_folder import is_of_keras_hub
 from keras_moe.models.published_task import PublishedTask
 from keras_moe.models.published_tokenizer import preprocessor_of
 from keras_moe.models.restored_task import RestoredTask
@@ -38,6 +39,8 @@ class SparseCausalLM(PublishedTask, RestoredTask, keras_hub.models.CausalLM):
 
     @classmethod
     def published_preprocessor(cls, path):
+        if is_of_keras_hub(path):
+            return keras_hub.models.CausalLMPreprocessor.from_preset(str(path))
         return preprocessor_of(path)
 
     def call_with_cache(

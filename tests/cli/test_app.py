@@ -95,6 +95,24 @@ def test_inspect_reads_a_published_folder_without_its_weights(tmp_path):
     assert "46,702,792,704" in output
 
 
+def test_inspect_reads_a_folder_of_keras_hub(tmp_path):
+    config = {
+        "vocabulary_size": 32000,
+        "num_layers": 32,
+        "num_query_heads": 32,
+        "num_key_value_heads": 8,
+        "hidden_dim": 4096,
+        "intermediate_dim": 14336,
+        "num_experts": 8,
+        "top_k": 2,
+        "rope_max_wavelength": 1e6,
+        "layer_norm_epsilon": 1e-5,
+    }
+    saved = {"registered_name": "keras_hub>MixtralBackbone", "config": config}
+    (tmp_path / "config.json").write_text(json.dumps(saved))
+    assert "46,702,792,704" in invoke("inspect", tmp_path).output
+
+
 def test_inspect_names_the_architectures_it_knows(tmp_path):
     (tmp_path / "config.json").write_text('{"model_type": "bert"}')
     with pytest.raises(ValueError, match="one of .*'mixtral'"):

@@ -9,6 +9,7 @@ from keras_moe.models.decoder_parts import make_attention
 from keras_moe.models.decoder_parts import make_dense
 from keras_moe.models.decoder_parts import make_sparse
 from keras_moe.models.mixtral.mixtral_checkpoint import MIXTRAL
+from keras_moe.models.mixtral.mixtral_keras_hub import MIXTRAL_OF_KERAS_HUB
 from keras_moe.routing.validation import check_positive
 
 
@@ -75,6 +76,7 @@ class MixtralBackbone(DecoderBackbone):
     """
 
     architecture = MIXTRAL
+    also_architectures = (MIXTRAL_OF_KERAS_HUB,)
 
     def __init__(
         self,

@@ -147,8 +147,8 @@ class OpenMoEBackbone(DecoderBackbone):
         )
 
     @classmethod
-    def check_model_type(cls, config):
-        super().check_model_type(config)
+    def architecture_of(cls, config):
+        architecture = super().architecture_of(config)
         missing = [key for key in OWN_KEYS if config.get(key) is None]
         if missing:
             raise ValueError(
@@ -157,3 +157,4 @@ class OpenMoEBackbone(DecoderBackbone):
                 f"{shorten(missing)}. For a dense Llama, use "
                 "`keras_hub.models.LlamaCausalLM`."
             )
+        return architecture

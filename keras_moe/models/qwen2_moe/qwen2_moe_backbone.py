@@ -10,6 +10,9 @@ from keras_moe.models.decoder_parts import make_attention
 from keras_moe.models.decoder_parts import make_dense
 from keras_moe.models.decoder_parts import make_sparse
 from keras_moe.models.qwen2_moe.qwen2_moe_checkpoint import QWEN2_MOE
+from keras_moe.models.qwen2_moe.qwen2_moe_keras_hub import (
+    QWEN2_MOE_OF_KERAS_HUB,
+)
 from keras_moe.routing.validation import check_positive
 
 
@@ -76,6 +79,7 @@ class Qwen2MoEBackbone(DecoderBackbone):
     """
 
     architecture = QWEN2_MOE
+    also_architectures = (QWEN2_MOE_OF_KERAS_HUB,)
 
     def __init__(
         self,

@@ -9,6 +9,9 @@ from keras_moe.models.decoder_parts import make_attention
 from keras_moe.models.decoder_parts import make_dense
 from keras_moe.models.decoder_parts import make_sparse
 from keras_moe.models.qwen3_moe.qwen3_moe_checkpoint import QWEN3_MOE
+from keras_moe.models.qwen3_moe.qwen3_moe_keras_hub import (
+    QWEN3_MOE_OF_KERAS_HUB,
+)
 from keras_moe.routing.validation import check_positive
 
 
@@ -74,6 +77,7 @@ class Qwen3MoEBackbone(DecoderBackbone):
     """
 
     architecture = QWEN3_MOE
+    also_architectures = (QWEN3_MOE_OF_KERAS_HUB,)
 
     def __init__(
         self,
