@@ -80,6 +80,21 @@ FAMILIES = {
         "norm_topk_prob": True,
     },
     "olmoe": {**COMMON, "num_experts": 32, "intermediate_size": 256},
+    # One expert per token; two layers in each stack, with room for twice the
+    # tokens that an expert gets on average.
+    "switch_transformers": {
+        "vocab_size": VOCABULARY,
+        "d_model": 512,
+        "d_ff": 1024,
+        "d_kv": 64,
+        "num_heads": 8,
+        "num_layers": 2,
+        "num_decoder_layers": 2,
+        "num_sparse_encoder_layers": 2,
+        "num_sparse_decoder_layers": 2,
+        "num_experts": 32,
+        "expert_capacity": 128,
+    },
 }
 
 
@@ -91,7 +106,10 @@ def keras_moe(model_type, batch_size):
     arguments = task.backbone_cls.architecture.read_config(config)
     model = task(task.backbone_cls(**arguments))
     token_ids = draw(batch_size, LENGTH)
-    inputs = {"token_ids": token_ids, "padding_mask": np.ones_like(token_ids)}
+    inputs = {
+        name: token_ids if name.endswith("ids") else np.ones_like(token_ids)
+        for name in model.input
+    }
     return Contestant(lambda: model.predict_on_batch(inputs))
 
 
@@ -99,15 +117,21 @@ def transformers(model_type, batch_size):
     import torch
     from transformers import AutoConfig
     from transformers import AutoModelForCausalLM
+    from transformers import AutoModelForSeq2SeqLM
 
     config = AutoConfig.for_model(model_type, **FAMILIES[model_type])
-    model = AutoModelForCausalLM.from_config(config).eval()
+    two_stacks = config.is_encoder_decoder
+    auto = AutoModelForSeq2SeqLM if two_stacks else AutoModelForCausalLM
+    model = auto.from_config(config).eval()
     model = model.to("cuda" if torch.cuda.is_available() else "cpu")
     token_ids = torch.tensor(draw(batch_size, LENGTH)).to(model.device)
+    inputs = {"input_ids": token_ids}
+    if two_stacks:
+        inputs["decoder_input_ids"] = token_ids
 
     @torch.no_grad()
     def step():
         # Read, so that a GPU is done with it.
-        return model(token_ids).logits.float().sum().item()
+        return model(**inputs).logits.float().sum().item()
 
     return Contestant(step)

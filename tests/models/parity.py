@@ -10,8 +10,10 @@ from pathlib import Path
 import keras
 import numpy as np
 
+from keras_moe.models.switch import SwitchSeq2SeqLM
 from tests.models.contract import Contract
 from tests.models.contract import batch
+from tests.models.switch import test_switch_checkpoint as switch
 
 
 def contracts():
@@ -41,13 +43,26 @@ def largest_error(contract):
     return max(errors)
 
 
+def largest_error_of_switch():
+    """Compare logits of the decoder's real tokens."""
+    errors = []
+    for name, padding in switch.CASES:
+        inputs = switch.batch(padding)
+        expected = switch.their_logits(switch.reference(name), inputs)
+        actual = switch.our_logits(switch.ours(name), inputs)
+        real = inputs["decoder_padding_mask"].astype(bool)
+        errors.append(np.abs(actual[real] - expected[real]).max())
+    return max(errors)
+
+
+def show(task, error):
+    print(task.__name__, keras.config.backend(), f"{error:.1e}", flush=True)
+
+
 def main():
     for contract in contracts():
-        error = largest_error(contract)
-        print(
-            f"{contract.task.__name__} {keras.config.backend()} {error:.1e}",
-            flush=True,
-        )
+        show(contract.task, largest_error(contract))
+    show(SwitchSeq2SeqLM, largest_error_of_switch())
 
 
 if __name__ == "__main__":
