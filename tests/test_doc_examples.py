@@ -176,8 +176,15 @@ def documented_examples() -> list[Any]:
             if docstring.text in seen:
                 continue
             seen.add(docstring.text)
-            if examples_in_docstring(docstring.text):
-                parameters.append(pytest.param(docstring, id=docstring.name))
+            if not examples_in_docstring(docstring.text):
+                continue
+            # A whole model without compilation takes 10 seconds where it is
+            # one operation after another; its own tests are for each backend.
+            once = docstring.name.startswith("keras_moe.models.")
+            marks = [pytest.mark.once] if once else []
+            parameters.append(
+                pytest.param(docstring, id=docstring.name, marks=marks)
+            )
     return parameters
 
 

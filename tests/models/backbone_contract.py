@@ -116,6 +116,9 @@ class BackboneContract:
             assert moe.compute_dtype == "bfloat16"
             assert moe.router.compute_dtype == "float32"
 
+    # Counting takes seconds without compilation; that a layer's losses are
+    # added on every backend is tested with the layers.
+    @pytest.mark.once
     def test_losses_come_from_every_sparse_layer(self):
         arguments, num_sparse_layers = self.with_losses
         backbone = self.make(**arguments)

@@ -18,6 +18,8 @@ from keras import ops
 from safetensors.numpy import load_file
 
 from keras_moe.checkpoints.checkpoint_folder import CheckpointFolder
+from keras_moe.layers import TopKRouter
+from keras_moe.losses import pooled_load_balancing_loss
 from keras_moe.models.sparse_causal_lm import SparseCausalLM
 
 VOCABULARY = 64
@@ -233,6 +235,35 @@ class Contract:
         )
         with pytest.raises(ValueError, match="one of .*mixtral"):
             self.task.from_preset(tmp_path, preprocessor=None)
+
+
+class PooledLoss:
+    """One more test, where the reference has one loss for all its routers."""
+
+    # Without compilation, to see the routing; the loss itself is compared on
+    # each backend in tests/losses.
+    @pytest.mark.once
+    @pytest.mark.parametrize("padding", ["none", "right"])
+    def test_the_pooled_loss_equals_the_references(
+        self, name, padding, monkeypatch
+    ):
+        token_ids, mask = batch(padding)
+        with torch.no_grad():
+            expected = self._reference(name)(
+                torch.tensor(token_ids),
+                attention_mask=torch.tensor(mask),
+                output_router_logits=True,
+            ).aux_loss
+        plans, route = [], TopKRouter.call
+
+        def note(*arguments, **named):
+            plans.append(route(*arguments, **named))
+            return plans[-1]
+
+        monkeypatch.setattr(TopKRouter, "call", note)
+        self.model(name)({"token_ids": token_ids, "padding_mask": mask})
+        actual = ops.convert_to_numpy(pooled_load_balancing_loss(plans))
+        assert actual == pytest.approx(float(expected), rel=1e-5)
 
 
 def assert_same_weights(model, expected):

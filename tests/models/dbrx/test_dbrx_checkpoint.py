@@ -12,6 +12,7 @@ from keras_moe.models.dbrx import DbrxCausalLM
 from keras_moe.models.parameter_counts import parameter_counts
 from tests.models.contract import VOCABULARY
 from tests.models.contract import Contract
+from tests.models.contract import PooledLoss
 from tests.models.contract import randomize
 
 # The power of the norm, the rotary base, the clip.
@@ -22,7 +23,7 @@ CONFIGS = {
 }
 
 
-class TestDbrx(Contract):
+class TestDbrx(PooledLoss, Contract):
     task = DbrxCausalLM
     names = tuple(CONFIGS)
     quirks = {

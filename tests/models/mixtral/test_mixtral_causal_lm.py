@@ -112,7 +112,9 @@ def test_fit_learns_and_compiles(make_model, batch, backend, dtype):
 @pytest.mark.parametrize(
     ("dtype", "tolerance"), [("float32", 1e-4), ("mixed_bfloat16", 2e-2)]
 )
-def test_rematerialization_changes_nothing(make_model, batch, dtype, tolerance):
+def test_rematerialization_changes_nothing(
+    make_model, batch, dtype, tolerance, backend
+):
     def losses(mode):
         keras.utils.set_random_seed(0)
         with keras.RematScope(mode=mode):
@@ -121,7 +123,8 @@ def test_rematerialization_changes_nothing(make_model, batch, dtype, tolerance):
         model.compile(
             optimizer=keras.optimizers.SGD(0.5),
             loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-            jit_compile=False,
+            # XLA takes longer than TensorFlow alone, and JAX longer without.
+            jit_compile=backend == "jax",
         )
         return model.fit(
             batch, batch["token_ids"], epochs=3, shuffle=False, verbose=0
@@ -132,8 +135,8 @@ def test_rematerialization_changes_nothing(make_model, batch, dtype, tolerance):
 
 def test_logits_are_float32_under_mixed_bfloat16(make_model, batch):
     model = make_model(dtype="mixed_bfloat16")
-    outputs = model(batch)
-    assert keras.backend.standardize_dtype(outputs.dtype) == "float32"
+    outputs = model.predict_on_batch(batch)
+    assert outputs.dtype == "float32"
     assert tuple(outputs.shape) == (3, 9, 48)
 
 
@@ -143,11 +146,11 @@ def test_keras_file_round_trip(make_model, batch, tmp_path):
     copy = keras.saving.load_model(tmp_path / "model.keras", compile=False)
     assert type(copy) is MixtralCausalLM
     np.testing.assert_array_equal(
-        ops.convert_to_numpy(copy(batch)), ops.convert_to_numpy(model(batch))
+        copy.predict_on_batch(batch), model.predict_on_batch(batch)
     )
 
 
-def test_training_goes_on_after_loading(make_model, batch, tmp_path):
+def test_training_goes_on_after_loading(make_model, batch, tmp_path, backend):
     def fit(model, epochs):
         return model.fit(
             batch,
@@ -163,7 +166,7 @@ def test_training_goes_on_after_loading(make_model, batch, tmp_path):
         optimizer=keras.optimizers.Adam(0.02),
         loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
         weighted_metrics=[],
-        jit_compile=False,
+        jit_compile=backend == "jax",
     )
     fit(model, 2)
     model.save(tmp_path / "model.keras")

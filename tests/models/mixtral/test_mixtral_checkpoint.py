@@ -6,6 +6,7 @@ from transformers import MixtralForCausalLM
 from keras_moe.models import MixtralCausalLM
 from tests.models.contract import VOCABULARY
 from tests.models.contract import Contract
+from tests.models.contract import PooledLoss
 from tests.models.contract import randomize
 
 CONFIGS = {
@@ -14,7 +15,7 @@ CONFIGS = {
 }
 
 
-class TestMixtral(Contract):
+class TestMixtral(PooledLoss, Contract):
     task = MixtralCausalLM
     names = tuple(CONFIGS)
     quirks = {

@@ -11,6 +11,7 @@ from keras_moe.models.olmoe import OLMoEBackbone
 from keras_moe.models.olmoe import OLMoECausalLM
 from tests.models.contract import VOCABULARY
 from tests.models.contract import Contract
+from tests.models.contract import PooledLoss
 from tests.models.contract import randomize
 
 CONFIGS = {
@@ -38,7 +39,7 @@ def with_the_usual_epsilon_there(backbone):
         block.attention.query_norm.epsilon = 1e-6
 
 
-class TestOLMoE(Contract):
+class TestOLMoE(PooledLoss, Contract):
     task = OLMoECausalLM
     names = tuple(CONFIGS)
     quirks = {

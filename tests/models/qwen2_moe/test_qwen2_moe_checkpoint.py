@@ -12,6 +12,7 @@ from keras_moe.models.qwen2_moe import Qwen2MoEBackbone
 from keras_moe.models.qwen2_moe import Qwen2MoECausalLM
 from tests.models.contract import VOCABULARY
 from tests.models.contract import Contract
+from tests.models.contract import PooledLoss
 from tests.models.contract import randomize
 
 CONFIGS = {
@@ -50,7 +51,7 @@ def zero(variable):
     variable.assign(ops.zeros_like(variable))
 
 
-class TestQwen2MoE(Contract):
+class TestQwen2MoE(PooledLoss, Contract):
     task = Qwen2MoECausalLM
     names = tuple(CONFIGS)
     quirks = {

@@ -11,6 +11,7 @@ from keras_moe.models.qwen3_moe import Qwen3MoEBackbone
 from keras_moe.models.qwen3_moe import Qwen3MoECausalLM
 from tests.models.contract import VOCABULARY
 from tests.models.contract import Contract
+from tests.models.contract import PooledLoss
 from tests.models.contract import randomize
 
 CONFIGS = {
@@ -41,7 +42,7 @@ def with_the_usual_epsilon_there(backbone):
         block.attention.query_norm.epsilon = 1e-6
 
 
-class TestQwen3MoE(Contract):
+class TestQwen3MoE(PooledLoss, Contract):
     task = Qwen3MoECausalLM
     names = tuple(CONFIGS)
     quirks = {
