@@ -5,15 +5,22 @@ hanging over into the next group; blocks are written in order, so whatever an
 overhang wrote is overwritten by the rows that belong there. Only as many
 blocks as the groups need are computed, and every shape is static, so XLA
 compiles it whatever the group sizes are.
+
+How many blocks that is only the device knows, and a GPU would have to tell
+the host after every block. With `known_count`, there are as many as the worst
+group sizes need, longer ones, and the spare ones multiply zeros.
 """
 
 from keras import ops
 
 LARGEST_BLOCK = 128
+LARGEST_OF_KNOWN_COUNT = 2048
 SMALLEST_BLOCK = 2
 
 
-def grouped_rows(inputs, kernels, group_sizes, transpose_kernels):
+def grouped_rows(
+    inputs, kernels, group_sizes, transpose_kernels, known_count=False
+):
     """Multiply each group of rows by its own kernel.
 
     Args:
@@ -21,6 +28,8 @@ def grouped_rows(inputs, kernels, group_sizes, transpose_kernels):
         kernels: tensor of shape (E, D, F), or (E, F, D) if transposed.
         group_sizes: int32 tensor of shape (E,).
         transpose_kernels: bool.
+        known_count: bool, whether the number of blocks is the same for all
+            group sizes. A symbolic R cannot have that.
 
     Returns:
         Tensor of shape (R, F); rows past the sum of the sizes are 0.
@@ -37,8 +46,8 @@ def grouped_rows(inputs, kernels, group_sizes, transpose_kernels):
     """
     num_rows, inner = ops.shape(inputs)
     outer = kernels.shape[1] if transpose_kernels else kernels.shape[2]
-    block = _block_size(num_rows, kernels.shape[0])
-    blocks = _Blocks(group_sizes, block)
+    blocks = _Blocks(group_sizes, num_rows, known_count)
+    block = blocks.length
     padded = ops.pad(inputs, ((0, block), (0, 0)))
 
     def multiply_block(index, outputs):
@@ -57,13 +66,14 @@ def grouped_rows(inputs, kernels, group_sizes, transpose_kernels):
     return outputs[:num_rows]
 
 
-def grouped_outer(inputs, cotangents, group_sizes):
+def grouped_outer(inputs, cotangents, group_sizes, known_count=False):
     """Sum the outer products of each group's rows: the kernels' gradient.
 
     Args:
         inputs: tensor of shape (R, D), rows sorted by group.
         cotangents: tensor of shape (R, F).
         group_sizes: int32 tensor of shape (E,).
+        known_count: bool, as for `grouped_rows`.
 
     Returns:
         Tensor of shape (E, D, F), 0 for empty groups; summed in float32.
@@ -80,9 +90,8 @@ def grouped_outer(inputs, cotangents, group_sizes):
     """
     num_rows, inner = ops.shape(inputs)
     outer = cotangents.shape[1]
-    num_groups = group_sizes.shape[0]
-    block = _block_size(num_rows, num_groups)
-    blocks = _Blocks(group_sizes, block)
+    blocks = _Blocks(group_sizes, num_rows, known_count)
+    block = blocks.length
     padded = ops.pad(inputs, ((0, block), (0, 0)))
     padded_cotangents = ops.pad(cotangents, ((0, block), (0, 0)))
 
@@ -97,7 +106,7 @@ def grouped_outer(inputs, cotangents, group_sizes):
         current = ops.slice(sums, (group, 0, 0), (1, inner, outer))
         return ops.slice_update(sums, (group, 0, 0), current + product[None])
 
-    sums = ops.zeros((num_groups, inner, outer), dtype="float32")
+    sums = ops.zeros((group_sizes.shape[0], inner, outer), dtype="float32")
     sums = ops.fori_loop(0, blocks.count, add_block, sums)
     return ops.cast(sums, inputs.dtype)
 
@@ -105,30 +114,45 @@ def grouped_outer(inputs, cotangents, group_sizes):
 class _Blocks:
     """Where each block of rows starts and which group it belongs to."""
 
-    def __init__(self, group_sizes, block):
+    def __init__(self, group_sizes, num_rows, known_count):
+        num_groups = group_sizes.shape[0]
+        known_count = known_count and isinstance(num_rows, int)
+        block = _block_size(num_rows, num_groups, known_count)
+        self._last_group = num_groups - 1
         self._group_starts = ops.cumsum(group_sizes) - group_sizes
         self._group_ends = ops.cumsum(group_sizes)
         blocks_per_group = (group_sizes + block - 1) // block
         self._block_ends = ops.cumsum(blocks_per_group)
         self._first_block = self._block_ends - blocks_per_group
         self._positions = ops.arange(block, dtype="int32")
-        self._block = block
+        self._end = num_rows
+        self.length = block
         self.count = self._block_ends[-1]
+        if known_count:
+            # No group leaves more than one block unfilled, an empty one none.
+            self.count = num_rows // block + min(num_rows, num_groups)
 
     def at(self, index):
         """Return the block's first row, its group and its rows' mask."""
         group = ops.sum(ops.cast(self._block_ends <= index, "int32"))
+        # A spare block goes to the padding, and no row of it is real.
+        group = ops.minimum(group, self._last_group)
         row = self._group_starts[group]
-        row = row + (index - self._first_block[group]) * self._block
+        row = row + (index - self._first_block[group]) * self.length
+        row = ops.minimum(row, self._end)
         in_group = row + self._positions < self._group_ends[group]
         return row, group, in_group[:, None]
 
 
-def _block_size(num_rows, num_groups):
-    """Choose a power of two near half the average group."""
+def _block_size(num_rows, num_groups, known_count=False):
+    """Choose a power of two near a half or a quarter of the average group."""
     if not isinstance(num_rows, int):
         return LARGEST_BLOCK
+    largest, parts = LARGEST_BLOCK, 2
+    if known_count:
+        # A spare block for each group: a quarter of the work at most.
+        largest, parts = LARGEST_OF_KNOWN_COUNT, 4
     block = SMALLEST_BLOCK
-    while block < min(num_rows // (2 * num_groups), LARGEST_BLOCK):
+    while block < min(num_rows // (parts * num_groups), largest):
         block *= 2
     return block

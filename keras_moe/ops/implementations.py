@@ -52,6 +52,14 @@ TABLE = (
     ),
     Rule(
         "jax",
+        "long_blocks",
+        "XLA multiplies every row with every kernel for ragged_dot on CUDA; a "
+        "loop over a known number of blocks of one group's rows does not, nor "
+        "does it wait to learn the group sizes",
+        platforms=("cuda",),
+    ),
+    Rule(
+        "jax",
         "ragged_dot",
         "XLA has a grouped kernel for it",
     ),

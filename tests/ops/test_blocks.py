@@ -19,14 +19,15 @@ def draw(seed, *shape):
 @pytest.mark.parametrize(
     "sizes", [[17, 0, 3], [8, 8, 8], [1, 1, 22], [0, 0, 0], [3, 9, 5]]
 )
-def test_products_over_blocks_agree_with_the_oracle(sizes):
+@pytest.mark.parametrize("known_count", [False, True])
+def test_products_over_blocks_agree_with_the_oracle(sizes, known_count):
     inputs, kernels = draw(0, 24, 2), draw(1, 3, 2, 5)
     cotangents = draw(2, 24, 5)
     group_sizes = ops.convert_to_tensor(np.array(sizes, "int32"))
     results = (
-        grouped_rows(inputs, kernels, group_sizes, False),
-        grouped_rows(cotangents, kernels, group_sizes, True),
-        grouped_outer(inputs, cotangents, group_sizes),
+        grouped_rows(inputs, kernels, group_sizes, False, known_count),
+        grouped_rows(cotangents, kernels, group_sizes, True, known_count),
+        grouped_outer(inputs, cotangents, group_sizes, known_count),
     )
     expected = (
         testing.grouped_matmul(inputs, kernels, sizes),
@@ -51,6 +52,14 @@ def test_products_over_blocks_agree_with_the_oracle(sizes):
 )
 def test_a_block_is_about_half_an_average_group(num_rows, num_groups, expected):
     assert _block_size(num_rows, num_groups) == expected
+
+
+@pytest.mark.parametrize(
+    ("num_rows", "num_groups", "expected"),
+    [(1, 1, 2), (64, 4, 4), (32_768, 8, 1024), (10**6, 8, 2048)],
+)
+def test_blocks_of_a_known_count_are_a_quarter(num_rows, num_groups, expected):
+    assert _block_size(num_rows, num_groups, known_count=True) == expected
 
 
 def test_an_unknown_number_of_rows_gets_the_largest_block():

@@ -80,6 +80,10 @@ def tiled_outer(inputs, cotangents, group_sizes):
 
 IMPLEMENTATIONS = {
     "blocks": GroupedProducts(blocked_rows, blocked_outer),
+    "long_blocks": GroupedProducts(
+        functools.partial(blocked_rows, known_count=True),
+        functools.partial(blocked_outer, known_count=True),
+    ),
     "ragged_dot": GroupedProducts(ragged_rows, ragged_outer),
     "row_tiles": GroupedProducts(tiled_rows, blocked_outer),
     "megablox": GroupedProducts(ragged_rows, tiled_outer),
@@ -100,7 +104,8 @@ def _on_each_platform(of, implementation, inputs, *arrays):
         *arrays,
         cpu=chosen("cpu"),
         tpu=chosen("tpu"),
-        default=chosen("gpu"),
+        cuda=chosen("cuda"),
+        default=chosen("other"),
     )
 
 

@@ -1,5 +1,7 @@
 """The products for GPU and TPU, run here on CPU, and their choice."""
 
+import re
+
 import keras
 import numpy as np
 import pytest
@@ -74,22 +76,35 @@ def products_and_gradients(inputs, kernels, group_sizes):
     return jax.value_and_grad(total, (0, 1))(inputs, kernels)
 
 
+def program_for(platform, case):
+    traced = jax.jit(products_and_gradients).trace(
+        case[0], case[1], jnp.array(SIZES[0])
+    )
+    return traced.lower(lowering_platforms=(platform,)).as_text()
+
+
 @pytest.mark.parametrize(
-    ("platform", "ragged", "pallas"), [("tpu", 2, 1), ("cuda", 3, 0)]
+    ("platform", "ragged", "pallas"), [("tpu", 2, 1), ("rocm", 3, 0)]
 )
 def test_programs_for_accelerators_hold_grouped_kernels(
     case, platform, ragged, pallas
 ):
-    traced = jax.jit(products_and_gradients).trace(
-        case[0], case[1], jnp.array(SIZES[0])
-    )
-    program = traced.lower(lowering_platforms=(platform,)).as_text()
+    program = program_for(platform, case)
     # Forward, gradient of the inputs; the gradient of the kernels is the
     # third, which on TPU XLA would compute with every expert on every row.
     assert program.count('"chlo.ragged_dot"(') == ragged
     assert program.count("custom_call @tpu_custom_call") == pallas
-    # The loop over blocks is for CPUs; the Pallas kernel's plan has small ones.
+    # The Pallas kernel's plan has small loops.
     assert pallas or "while" not in program
+
+
+def test_programs_for_cuda_loop_a_known_number_of_times(case):
+    program = program_for("cuda", case)
+    assert "ragged_dot" not in program
+    assert program.count("stablehlo.while") == 3
+    # 21 rows in blocks of 2, and one more block for each of 4 groups.
+    end = r"cond {\s+%\S+ = stablehlo.constant dense<(\d+)>"
+    assert re.findall(end, program) == ["14"] * 3
 
 
 def test_programs_for_cpu_loop_over_blocks(case):
