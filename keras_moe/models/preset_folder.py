@@ -10,8 +10,9 @@ from keras_moe.checkpoints.keras_hub_folder import KerasHubFolder
 
 HUGGING_FACE = "hf://"
 KERAS_HUB = "keras_hub>"  # Its classes are registered so.
-FILES = ("*.json", "tokenizer.model", "spiece.model")
-WEIGHTS = ("*.safetensors",)
+# Of Hugging Face's layout, and of keras-hub's, which is shared there too.
+FILES = ("*.json", "tokenizer.model", "spiece.model", "assets/*")
+WEIGHTS = ("*.safetensors", "*.weights.h5")
 
 
 def published_folder(preset, weights=True):

@@ -46,3 +46,9 @@ def test_a_handle_is_downloaded(weights, tmp_path, monkeypatch):
     assert published_folder("hf://owner/model", weights) == tmp_path
     assert asked["handle"] == "owner/model"
     assert ("*.safetensors" in asked["patterns"]) == weights
+    assert ("*.weights.h5" in asked["patterns"]) == weights
+
+
+def test_a_folder_of_keras_hubs_own_class_is_translated(tmp_path):
+    write_config(tmp_path, registered_name="keras_hub>MixtralBackbone")
+    assert published_folder(tmp_path) == tmp_path
