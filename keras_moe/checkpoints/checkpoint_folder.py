@@ -134,16 +134,7 @@ class CheckpointFolder:
         raise ValueError(self._nothing_found())
 
     def _open_shards(self):
-        index = read_json(self.path / INDEX)
-        shard_of = index.get("weight_map")
-        if not isinstance(shard_of, dict) or not all(
-            isinstance(shard, str) for shard in shard_of.values()
-        ):
-            raise ValueError(
-                "Expected a `weight_map` of tensor names to file names in "
-                f"{self.path / INDEX}. Received: the keys "
-                f"{shorten(sorted(index))}. Download it again."
-            )
+        shard_of = read_weight_map(self.path / INDEX, str)
         for shard in sorted(set(shard_of.values())):
             self._check_inside(shard)
         shards = {
@@ -163,8 +154,7 @@ class CheckpointFolder:
         return {name: shards[shard] for name, shard in shard_of.items()}
 
     def _check_inside(self, shard):
-        # Windows knows both separators, and drives.
-        if PureWindowsPath(shard).name != shard or shard in ("", ".."):
+        if not is_file_name(shard):
             raise ValueError(
                 "Expected names of files in the folder itself. Received: "
                 f"{shard!r} in {self.path / INDEX}. Do not trust this folder."
@@ -228,6 +218,50 @@ def read_json(path):
             f"{type(value).__name__}"
         )
     return value
+
+
+def read_weight_map(path, kind=object):
+    """Read which shards hold which tensors.
+
+    Args:
+        path: of the index file.
+        kind: type of what stands for a shard.
+
+    Returns:
+        dict of tensor name -> shard.
+
+    Raises:
+        ValueError: If it is missing or damaged.
+    """
+    index = read_json(path)
+    weight_map = index.get("weight_map")
+    if not isinstance(weight_map, dict) or not all(
+        isinstance(shard, kind) for shard in weight_map.values()
+    ):
+        raise ValueError(
+            "Expected a `weight_map` of tensor names to file names in "
+            f"{path}. Received: the keys {shorten(sorted(index))}. Download "
+            "it again."
+        )
+    return weight_map
+
+
+def is_file_name(name):
+    """Tell whether a name stays in its folder.
+
+    Args:
+        name: str.
+
+    Returns:
+        bool; `False` for a path, on any system.
+
+    Example:
+
+    >>> is_file_name("a.safetensors"), is_file_name("../a.safetensors")
+    (True, False)
+    """
+    # Windows knows both separators, and drives.
+    return PureWindowsPath(name).name == name and name not in ("", "..")
 
 
 def shorten(names, most=8):

@@ -2,13 +2,14 @@
 
 import re
 from pathlib import Path
-from pathlib import PureWindowsPath
 
 import ml_dtypes
 import numpy as np
 
 from keras_moe.checkpoints.checkpoint_folder import CONFIG
+from keras_moe.checkpoints.checkpoint_folder import is_file_name
 from keras_moe.checkpoints.checkpoint_folder import read_json
+from keras_moe.checkpoints.checkpoint_folder import read_weight_map
 from keras_moe.checkpoints.checkpoint_folder import shorten
 
 WEIGHTS = "model.weights.h5"
@@ -101,29 +102,17 @@ class KerasHubFolder:
                 f"{shorten(found)}."
             )
         files = {}  # In their order, without repetition.
-        for shards in self._weight_map().values():
+        for shards in read_weight_map(self.path / INDEX).values():
             files.update(dict.fromkeys(_as_list(shards)))
         for name in files:
-            # Windows knows both separators, and drives.
-            inside = isinstance(name, str) and PureWindowsPath(name).name
-            if inside != name or not (self.path / name).is_file():
+            inside = isinstance(name, str) and is_file_name(name)
+            if not inside or not (self.path / name).is_file():
                 raise ValueError(
                     f"Expected the shards that {self.path / INDEX} names in "
                     f"the folder itself. Received: {name!r}, which is not "
                     "there. Download it again."
                 )
         return [self.path / name for name in files]
-
-    def _weight_map(self):
-        index = read_json(self.path / INDEX)
-        weight_map = index.get("weight_map")
-        if not isinstance(weight_map, dict):
-            raise ValueError(
-                "Expected a `weight_map` of tensor names to file names in "
-                f"{self.path / INDEX}. Received: the keys "
-                f"{shorten(sorted(index))}. Download it again."
-            )
-        return weight_map
 
 
 def read_config(path):

@@ -137,3 +137,34 @@ class BackboneContract:
     def test_presets_are_constructor_arguments(self, preset):
         arguments = inspect.signature(self.backbone).parameters
         assert set(self.presets[preset]) <= set(arguments)
+
+
+class DenseLayersContract(BackboneContract):
+    """Of backbones whose `dense_layers` and `expert_layer_stride` say where.
+
+    Attributes:
+        sparse_class: class of the sparse layers.
+    """
+
+    sparse_class = None
+    sparse_layers = (0, 2, 3)
+    with_losses = ({"dense_layers": [0]}, 3)
+    not_positive = (("num_layers", 0), ("expert_layer_stride", 0))
+
+    def test_layers_are_dense_by_stride_and_by_index(self):
+        backbone = self.make(
+            expert_layer_stride=2,
+            dense_layers=(3,),
+            dense_intermediate_dim=20,
+        )
+        parts = [block.feed_forward for block in backbone.decoder_blocks]
+        kinds = [type(part) for part in parts]
+        sparse = self.sparse_class
+        assert kinds == [FeedForward, sparse, FeedForward, FeedForward]
+        assert tuple(parts[0].down.kernel.shape) == (20, 16)
+
+    def test_every_layer_is_sparse_unless_told(self):
+        blocks = self.make().decoder_blocks
+        assert {type(each.feed_forward) for each in blocks} == {
+            self.sparse_class
+        }

@@ -1,6 +1,5 @@
 """Qwen2-MoE's files: Qwen/Qwen1.5-MoE-A2.7B, Qwen/Qwen2-57B-A14B."""
 
-from keras_moe.checkpoints.architecture import DECODER_FIELDS
 from keras_moe.checkpoints.architecture import Architecture
 from keras_moe.checkpoints.architecture import Field
 from keras_moe.checkpoints.architecture import read_plain_rope
@@ -15,6 +14,7 @@ from keras_moe.checkpoints.decoder_rules import norm_rules
 from keras_moe.checkpoints.decoder_rules import router_rule
 from keras_moe.checkpoints.layouts import LINEAR
 from keras_moe.checkpoints.rules import rule
+from keras_moe.models.qwen2_moe.qwen_fields import QWEN_FIELDS
 
 SPARSE = f"{BLOCK}.feed_forward"
 
@@ -26,18 +26,9 @@ QWEN2_MOE = Architecture(
     # published model has a window: we do not guess.
     fixed={"hidden_act": "silu", "qkv_bias": True, "use_sliding_window": False},
     fields=(
-        *DECODER_FIELDS,
-        Field("num_key_value_heads", "num_key_value_heads"),
-        Field("moe_intermediate_size", "intermediate_dim"),
+        *QWEN_FIELDS,
         Field("shared_expert_intermediate_size", "shared_intermediate_dim"),
         Field("num_experts", "num_experts"),
-        Field("num_experts_per_tok", "top_k"),
-        Field("norm_topk_prob", "normalize_combine_weights", False),
-        Field("decoder_sparse_step", "expert_layer_stride", 1),
-        Field("mlp_only_layers", "dense_layers", ()),
-        Field("intermediate_size", "dense_intermediate_dim"),
-        Field("rms_norm_eps", "layer_norm_epsilon", 1e-6),
-        Field("tie_word_embeddings", "tie_embedding_weights", False),
     ),
     read_more=read_plain_rope,
     write_more=write_plain_rope,

@@ -1,6 +1,5 @@
 """Qwen3-MoE's files: Qwen/Qwen3-30B-A3B, Qwen/Qwen3-235B-A22B."""
 
-from keras_moe.checkpoints.architecture import DECODER_FIELDS
 from keras_moe.checkpoints.architecture import Architecture
 from keras_moe.checkpoints.architecture import Field
 from keras_moe.checkpoints.architecture import look_up
@@ -14,6 +13,7 @@ from keras_moe.checkpoints.decoder_rules import feed_forward_rules
 from keras_moe.checkpoints.decoder_rules import model_rules
 from keras_moe.checkpoints.decoder_rules import norm_rules
 from keras_moe.checkpoints.decoder_rules import router_rule
+from keras_moe.models.qwen2_moe.qwen_fields import QWEN_FIELDS
 
 
 def _read_more(config):
@@ -39,18 +39,9 @@ QWEN3_MOE = Architecture(
         "use_sliding_window": False,
     },
     fields=(
-        *DECODER_FIELDS,
-        Field("num_key_value_heads", "num_key_value_heads"),
-        Field("moe_intermediate_size", "intermediate_dim"),
+        *QWEN_FIELDS,
         # Published under one name, saved by transformers 5 under the other.
         Field("num_experts", "num_experts", also=("num_local_experts",)),
-        Field("num_experts_per_tok", "top_k"),
-        Field("norm_topk_prob", "normalize_combine_weights", False),
-        Field("decoder_sparse_step", "expert_layer_stride", 1),
-        Field("mlp_only_layers", "dense_layers", ()),
-        Field("intermediate_size", "dense_intermediate_dim"),
-        Field("rms_norm_eps", "layer_norm_epsilon", 1e-6),
-        Field("tie_word_embeddings", "tie_embedding_weights", False),
     ),
     read_more=_read_more,
     write_more=_write_more,

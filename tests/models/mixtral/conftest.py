@@ -5,18 +5,9 @@ import pytest
 
 from keras_moe.models import MixtralBackbone
 from keras_moe.models import MixtralCausalLM
+from tests.models import backbone_contract
 
-SMALL = {
-    "vocabulary_size": 48,
-    "num_layers": 2,
-    "num_query_heads": 4,
-    "num_key_value_heads": 2,
-    "hidden_dim": 16,
-    "intermediate_dim": 24,
-    "num_experts": 4,
-    "top_k": 2,
-    "sliding_window": 5,
-}
+SMALL = {**backbone_contract.SMALL, "top_k": 2, "sliding_window": 5}
 
 
 @pytest.fixture
