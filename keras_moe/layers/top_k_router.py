@@ -3,6 +3,7 @@
 import keras
 from keras import ops
 
+from keras_moe.losses.expert_bias_update import expert_bias_update
 from keras_moe.losses.load_balancing import load_balancing_loss
 from keras_moe.losses.router_z import router_z_loss
 from keras_moe.routing.expert_groups import check_groups
@@ -37,6 +38,10 @@ class TopKRouter(keras.layers.Layer):
         route_scale: float, multiplies the combine weights.
         use_expert_bias: bool, whether a bias that no gradient trains takes
             part in the choice, not in the weights (DeepSeek-V3).
+        expert_bias_update_rate: float, by how much each training step moves
+            the bias towards a balanced load, see
+            `keras_moe.losses.expert_bias_update`. 0 leaves it, and so does
+            freezing the router (`trainable = False`).
         num_expert_groups: optional int: a token chooses among the experts of
             its `num_limited_groups` best groups only.
         num_limited_groups: optional int.
@@ -86,6 +91,7 @@ class TopKRouter(keras.layers.Layer):
         combine_weights_power=1.0,
         route_scale=1.0,
         use_expert_bias=False,
+        expert_bias_update_rate=0.0,
         num_expert_groups=None,
         num_limited_groups=None,
         group_score="max",
@@ -100,6 +106,7 @@ class TopKRouter(keras.layers.Layer):
         super().__init__(**{**kwargs, "dtype": "float32"})
         check_top_k(top_k, num_experts)
         check_not_negative(
+            expert_bias_update_rate=expert_bias_update_rate,
             jitter_noise=jitter_noise,
             load_balancing_loss_weight=load_balancing_loss_weight,
             router_z_loss_weight=router_z_loss_weight,
@@ -112,6 +119,13 @@ class TopKRouter(keras.layers.Layer):
             num_limited_groups,
             group_score,
         )
+        if expert_bias_update_rate and not use_expert_bias:
+            raise ValueError(
+                "Expected `use_expert_bias=True` with an "
+                "`expert_bias_update_rate`. Received: "
+                f"expert_bias_update_rate={expert_bias_update_rate}, "
+                f"use_expert_bias={use_expert_bias}."
+            )
         self.num_experts = num_experts
         self.top_k = top_k
         self.score_function = score_function
@@ -119,6 +133,7 @@ class TopKRouter(keras.layers.Layer):
         self.combine_weights_power = combine_weights_power
         self.route_scale = route_scale
         self.use_expert_bias = use_expert_bias
+        self.expert_bias_update_rate = expert_bias_update_rate
         self.num_expert_groups = num_expert_groups
         self.num_limited_groups = num_limited_groups
         self.group_score = group_score
@@ -146,6 +161,7 @@ class TopKRouter(keras.layers.Layer):
                 initializer="zeros",
                 trainable=False,
                 autocast=False,
+                aggregation="mean",  # Of replicas that share a batch.
             )
 
     def call(self, inputs, padding_mask=None, training=None):
@@ -169,6 +185,7 @@ class TopKRouter(keras.layers.Layer):
         )
         if training:
             self._add_losses(plan)
+            self._update_expert_bias(plan)
         return plan
 
     def _jitter(self, shape):
@@ -187,8 +204,15 @@ class TopKRouter(keras.layers.Layer):
         if self.router_z_loss_weight:
             self.add_loss(self.router_z_loss_weight * router_z_loss(plan))
 
+    def _update_expert_bias(self, plan):
+        if self.expert_bias_update_rate and self.trainable:
+            self.expert_bias.assign_add(
+                expert_bias_update(plan, self.expert_bias_update_rate)
+            )
+
     def rematerialized_call(self, layer_call, *args, **kwargs):
-        # Recomputed, the losses would be added from inside the second pass.
+        # Recomputed, the losses would be added from inside the second pass,
+        # and the bias would move twice.
         return layer_call
 
     def compute_output_shape(self, inputs_shape):
@@ -225,6 +249,7 @@ class TopKRouter(keras.layers.Layer):
             "combine_weights_power": self.combine_weights_power,
             "route_scale": self.route_scale,
             "use_expert_bias": self.use_expert_bias,
+            "expert_bias_update_rate": self.expert_bias_update_rate,
             "num_expert_groups": self.num_expert_groups,
             "num_limited_groups": self.num_limited_groups,
             "group_score": self.group_score,

@@ -1,5 +1,6 @@
-"""From a routing plan to a scalar for `add_loss`."""
+"""From a routing plan to a scalar for `add_loss`, or to a bias' step."""
 
+from keras_moe.losses.expert_bias_update import expert_bias_update
 from keras_moe.losses.load_balancing import load_balancing_loss
 from keras_moe.losses.load_balancing import tokens_per_expert
 from keras_moe.losses.pooled_load_balancing import pooled_load_balancing_loss
@@ -8,6 +9,7 @@ from keras_moe.losses.token_means import mean_over_tokens
 from keras_moe.losses.token_means import num_real_tokens
 
 __all__ = [
+    "expert_bias_update",
     "load_balancing_loss",
     "mean_over_tokens",
     "num_real_tokens",

@@ -5,6 +5,7 @@ token in float64, with nothing from the rest of the package. `run_layer_test`
 checks what every Keras layer owes its users.
 """
 
+from keras_moe.testing.balance_oracle import expert_bias_update
 from keras_moe.testing.balance_oracle import load_balancing_loss
 from keras_moe.testing.balance_oracle import max_violation
 from keras_moe.testing.balance_oracle import router_entropy
@@ -31,6 +32,7 @@ __all__ = [
     "capacity",
     "drop",
     "expert",
+    "expert_bias_update",
     "expert_gradients",
     "grouped_matmul",
     "grouped_matmul_gradients",

@@ -133,6 +133,36 @@ def tokens_per_expert(expert_indices, num_experts, padding_mask=None):
     return counts
 
 
+def expert_bias_update(counts, update_rate):
+    """Compute the step of the selection bias, expert by expert.
+
+    Args:
+        counts: array of shape (E,), the pairs on every expert.
+        update_rate: float.
+
+    Returns:
+        A float64 array of shape (E,): `-update_rate` where there are more
+        than the mean, `update_rate` where there are fewer.
+
+    Example:
+
+    >>> expert_bias_update([4, 2, 0], 0.5)
+    array([-0.5,  0. ,  0.5])
+
+    References:
+        Wang et al. 2024, https://arxiv.org/abs/2408.15664, algorithm 1.
+    """
+    steps = np.zeros(len(counts))
+    for e, count in enumerate(counts):
+        # Whole numbers: E * count against the sum of all.
+        excess = len(counts) * int(count) - sum(int(each) for each in counts)
+        if excess > 0:
+            steps[e] = -update_rate
+        elif excess < 0:
+            steps[e] = update_rate
+    return steps
+
+
 def max_violation(counts):
     """Compute how far the busiest expert is above an equal load.
 

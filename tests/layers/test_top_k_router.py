@@ -208,6 +208,7 @@ def test_the_layer_contract_with_groups_and_a_bias():
             "top_k": 2,
             "combine_weights_power": 2.0,
             "use_expert_bias": True,
+            "expert_bias_update_rate": 0.01,
             "num_expert_groups": 3,
             "num_limited_groups": 2,
             "group_score": "top2_sum",
@@ -253,6 +254,40 @@ def test_the_bias_takes_part_in_the_choice_alone():
         )
 
 
+def test_a_training_step_moves_the_bias_towards_a_balanced_load():
+    router = TopKRouter(
+        4, 2, use_expert_bias=True, expert_bias_update_rate=0.125
+    )
+    inputs = draw(2, 9, 5)
+    mask = np.ones((2, 9), bool)
+    mask[1, 4:] = False
+    expected = np.zeros(4)
+    for _ in range(5):
+        plan = router(inputs, padding_mask=mask, training=True)
+        counts = testing.tokens_per_expert(
+            ops.convert_to_numpy(plan.expert_indices), 4, mask
+        )
+        assert testing.max_violation(counts) > 0.0
+        expected += testing.expert_bias_update(counts, 0.125)
+        np.testing.assert_array_equal(
+            ops.convert_to_numpy(router.expert_bias), expected
+        )
+
+
+def test_the_bias_stays_at_inference_when_frozen_and_unless_asked():
+    def bias_after(training=True, trainable=True, **rate):
+        router = TopKRouter(4, 2, use_expert_bias=True, **rate)
+        router.trainable = trainable
+        router(draw(9, 5), training=training)
+        return ops.convert_to_numpy(router.expert_bias)
+
+    rate = {"expert_bias_update_rate": 0.125}
+    assert bias_after(**rate).any()
+    assert not bias_after().any()
+    assert not bias_after(training=False, **rate).any()
+    assert not bias_after(trainable=False, **rate).any()
+
+
 def test_tokens_stay_within_their_best_groups():
     inputs = draw(40, 6)
     router = TopKRouter(
@@ -271,6 +306,18 @@ def test_tokens_stay_within_their_best_groups():
     ("arguments", "message"),
     [
         ({"num_experts": 2, "top_k": 3}, "`top_k` to be at most"),
+        (
+            {"num_experts": 2, "expert_bias_update_rate": 0.1},
+            "`use_expert_bias=True` with an `expert_bias_update_rate`",
+        ),
+        (
+            {
+                "num_experts": 2,
+                "use_expert_bias": True,
+                "expert_bias_update_rate": -0.1,
+            },
+            "`expert_bias_update_rate` to be 0 or more",
+        ),
         ({"num_experts": 0}, "`num_experts` to be a positive integer"),
         ({"num_experts": 2, "top_k": 0}, "`top_k` to be a positive integer"),
         ({"num_experts": 2, "jitter_noise": -0.1}, "`jitter_noise` to be 0 or"),

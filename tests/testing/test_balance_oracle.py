@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 
+from keras_moe.testing import expert_bias_update
 from keras_moe.testing import load_balancing_loss
 from keras_moe.testing import max_violation
 from keras_moe.testing import route
@@ -106,6 +107,17 @@ def test_tokens_per_expert_counts_pairs_of_real_tokens():
 def test_max_violation_by_hand(counts, expected):
     # E * max / sum - 1: 4 * 6 / 12 - 1 = 1; 3 * 7 / 7 - 1 = 2.
     assert max_violation(np.array(counts)) == pytest.approx(expected)
+
+
+def test_the_bias_goes_down_where_there_are_more_than_the_mean():
+    # Means 3 and 7 / 3.
+    np.testing.assert_array_equal(
+        expert_bias_update([3, 5, 1], 0.5), [0.0, -0.5, 0.5]
+    )
+    np.testing.assert_array_equal(
+        expert_bias_update([2, 2, 3], 0.5), [0.5, 0.5, -0.5]
+    )
+    np.testing.assert_array_equal(expert_bias_update([0, 0], 0.5), [0, 0])
 
 
 def test_no_real_token_gives_zero_everywhere():

@@ -18,11 +18,11 @@ class DeepSeekV3Backbone(DeepSeekBackbone):
     https://arxiv.org/abs/2412.19437, section 2.1.2, equations 12 to 16).
     Kimi K2 (https://arxiv.org/abs/2507.20534) has the same form.
 
-    While training, `fit()` does not update the bias yet: it stays what it is,
-    zero in a new model, and a published model keeps its own. The balance
-    rests on the loss, here per batch instead of per sequence (equation 17);
-    choose a larger weight to train from scratch. The modules that predict
-    more than one token ahead are not built.
+    While training, each step moves the bias of a new model towards a balanced
+    load; a published model keeps its own, as at the end of its training
+    (section 4.2), unless `from_preset` is told an update rate. The loss
+    beside it is per batch here, per sequence there (equation 17). The modules
+    that predict more than one token ahead are not built.
 
     Args:
         vocabulary_size: int V.
@@ -54,6 +54,8 @@ class DeepSeekV3Backbone(DeepSeekBackbone):
         layer_norm_epsilon: float.
         dropout: float, after attention and feed-forward while training.
         jitter_noise: float, noise on the routers' inputs while training.
+        expert_bias_update_rate: float, how far a training step moves the
+            bias. Defaults to the paper's.
         load_balancing_loss_weight: float, per layer. Defaults to the paper's.
         router_z_loss_weight: float, per layer.
         capacity_factor: optional float, for training; `None` is dropless.
@@ -116,6 +118,7 @@ class DeepSeekV3Backbone(DeepSeekBackbone):
         layer_norm_epsilon=1e-6,
         dropout=0.0,
         jitter_noise=0.0,
+        expert_bias_update_rate=0.001,
         load_balancing_loss_weight=0.0001,
         router_z_loss_weight=0.0,
         capacity_factor=None,
@@ -129,6 +132,7 @@ class DeepSeekV3Backbone(DeepSeekBackbone):
             "score_function": "sigmoid",
             "normalize_combine_weights": normalize_combine_weights,
             "use_expert_bias": True,
+            "expert_bias_update_rate": expert_bias_update_rate,
             "group_score": "top2_sum",
         }
         super().__init__(arguments, routing, dtype, **kwargs)

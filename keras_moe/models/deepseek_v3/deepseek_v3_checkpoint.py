@@ -11,6 +11,15 @@ from keras_moe.checkpoints.rules import rule
 from keras_moe.models.deepseek_v2 import deepseek_files
 
 
+def _read_more(config):
+    return {
+        **deepseek_files.read_more(config),
+        # Training ended with it (https://arxiv.org/abs/2412.19437, section
+        # 4.2); a few small batches would undo what large ones balanced.
+        "expert_bias_update_rate": 0.0,
+    }
+
+
 def _write_more(arguments):
     return {
         **deepseek_files.write_more(arguments),
@@ -44,7 +53,7 @@ DEEPSEEK_V3 = Architecture(
         Field("norm_topk_prob", "normalize_combine_weights", True),
         Field("rope_interleave", "rope_interleaved", True),
     ),
-    read_more=deepseek_files.read_more,
+    read_more=_read_more,
     write_more=_write_more,
     rules=(
         *deepseek_files.rules(),

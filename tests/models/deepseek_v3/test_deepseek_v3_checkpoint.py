@@ -142,6 +142,16 @@ class TestDeepSeekV3(Contract):
             stored["model.layers.1.mlp.gate.e_score_correction_bias"].numpy(),
         )
 
+    def test_a_published_bias_stays_unless_a_rate_is_given(self):
+        def rate(**arguments):
+            model = DeepSeekV3CausalLM.from_preset(
+                self.folder("groups"), preprocessor=None, **arguments
+            )
+            return model.backbone.expert_bias_update_rate
+
+        assert rate() == 0.0
+        assert rate(expert_bias_update_rate=0.01) == 0.01
+
     def test_a_bfloat16_model_writes_the_bias_in_float32(self, tmp_path):
         half = DeepSeekV3CausalLM.from_preset(
             self.folder("groups"), preprocessor=None, dtype="bfloat16"
