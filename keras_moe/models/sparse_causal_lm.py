@@ -8,6 +8,7 @@ from keras_moe.models.published_task import PublishedTask
 from keras_moe.models.published_tokenizer import preprocessor_of
 from keras_moe.models.restored_task import RestoredTask
 from keras_moe.models.until_stop import until_stop
+from keras_moe.ops.recorder import Recorder
 
 
 class SparseCausalLM(PublishedTask, RestoredTask, keras_hub.models.CausalLM):
@@ -36,6 +37,7 @@ class SparseCausalLM(PublishedTask, RestoredTask, keras_hub.models.CausalLM):
         super().__init__(
             inputs=inputs, outputs=backbone.logits(backbone(inputs)), **kwargs
         )
+        self._recorder = Recorder()
 
     @classmethod
     def published_preprocessor(cls, path):
@@ -97,12 +99,13 @@ class SparseCausalLM(PublishedTask, RestoredTask, keras_hub.models.CausalLM):
         prompt_lengths = ops.sum(ops.cast(prompt_mask, "int32"), axis=-1)
         first = ops.min(prompt_lengths)
         hidden_states, cache = self._fill_cache(token_ids, prompt_mask, first)
+        step = self._recorder.recorded(
+            self.call_with_cache, self.weights, self.run_eagerly
+        )
 
         def next(prompt, cache, index):
             last = ops.slice(prompt, (0, index - 1), (ops.shape(prompt)[0], 1))
-            logits, hidden_states, cache = self.call_with_cache(
-                last, cache, index - 1
-            )
+            logits, hidden_states, cache = step(last, cache, index - 1)
             return (
                 ops.squeeze(logits, axis=1),
                 ops.squeeze(hidden_states, axis=1),

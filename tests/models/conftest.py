@@ -1,7 +1,16 @@
-"""Lets failures in the contracts show their values, as in the test files."""
+"""What the tests of all models share."""
 
+import keras
 import pytest
 
+# Lets failures in the contracts show their values, as in the test files.
 pytest.register_assert_rewrite(
     "tests.models.backbone_contract", "tests.models.contract"
 )
+
+
+@pytest.fixture(autouse=True)
+def record_at_once(monkeypatch):
+    """On PyTorch, few tokens are enough to see a recorded step at work."""
+    if keras.config.backend() == "torch":
+        monkeypatch.setattr("keras_moe.ops.torch.recorder.PATIENCE", 1)

@@ -8,6 +8,7 @@ from keras_moe.models.published_task import PublishedTask
 from keras_moe.models.restored_task import RestoredTask
 from keras_moe.models.switch.switch_backbone import SwitchBackbone
 from keras_moe.models.until_stop import until_stop
+from keras_moe.ops.recorder import Recorder
 
 
 @keras.saving.register_keras_serializable(package="keras_moe")
@@ -87,6 +88,7 @@ class SwitchSeq2SeqLM(PublishedTask, RestoredTask, keras_hub.models.Seq2SeqLM):
             hidden_states = backbone(inputs)["decoder_sequence_output"]
             outputs = self.project_to_logits(hidden_states)
         super().__init__(inputs=inputs, outputs=outputs, **kwargs)
+        self._recorder = Recorder()
 
     def project_to_logits(self, hidden_states):
         """Turn decoder outputs into scores over the vocabulary.
@@ -219,19 +221,21 @@ class SwitchSeq2SeqLM(PublishedTask, RestoredTask, keras_hub.models.Seq2SeqLM):
             decoder_padding_mask=padding_mask,
         )
 
+        step = self._recorder.recorded(
+            self.call_decoder_with_cache, self.weights, self.run_eagerly
+        )
+
         def next(prompt, cache, index):
             self_attention_cache, cross_attention_cache, encoder_mask = cache
             last_token = ops.slice(
                 prompt, [0, index - 1], [ops.shape(prompt)[0], 1]
             )
-            logits, hidden_states, self_attention_cache = (
-                self.call_decoder_with_cache(
-                    last_token,
-                    self_attention_cache,
-                    cross_attention_cache,
-                    cache_update_index=index - 1,
-                    encoder_padding_mask=encoder_mask,
-                )
+            logits, hidden_states, self_attention_cache = step(
+                last_token,
+                self_attention_cache,
+                cross_attention_cache,
+                index - 1,
+                encoder_mask,
             )
             cache = (self_attention_cache, cross_attention_cache, encoder_mask)
             return logits[:, 0], hidden_states[:, 0], cache
