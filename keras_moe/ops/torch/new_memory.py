@@ -7,7 +7,6 @@ import sys
 import torch
 
 HUGE_PAGE = 2**21
-TOUCHED_BYTES = 512
 _MADV_HUGEPAGE = getattr(mmap, "MADV_HUGEPAGE", None)
 _libc = ctypes.CDLL(None) if sys.platform == "linux" else None
 
@@ -37,33 +36,6 @@ def new_memory(shape, like):
     if _MADV_HUGEPAGE and tensor.nbytes >= 2 * HUGE_PAGE:
         if tensor.device.type == "cpu" and not _is_fake(tensor):
             _advise_huge_pages(tensor)
-    return tensor
-
-
-def touched_memory(shape, like):
-    """Allocate an uninitialized tensor whose pages are all there.
-
-    Two threads that meet the same new page inside a product take twice the
-    time (measured, 128 groups), so all threads ask for the pages before.
-
-    Args:
-        shape: of the tensor.
-        like: tensor that gives dtype and device.
-
-    Returns:
-        Tensor of zeros and whatever was there before.
-
-    Example:
-
-    >>> import torch
-    >>> tuple(touched_memory((2, 3), torch.ones(1)).shape)
-    (2, 3)
-    """
-    tensor = new_memory(shape, like)
-    if tensor.device.type == "cpu":
-        # In steps so small that PyTorch gives each thread a part; filling all
-        # of it would take a quarter longer.
-        tensor.view(-1)[:: TOUCHED_BYTES // tensor.element_size()] = 0
     return tensor
 
 

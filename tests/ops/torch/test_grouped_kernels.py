@@ -11,7 +11,6 @@ import torch
 
 from keras_moe import testing
 from keras_moe.ops import grouped_matmul
-from keras_moe.ops.torch import grouped_kernels
 
 ROWS, INNER, OUTER = 9, 3, 4
 SIZES = [0, 5, 2]
@@ -96,30 +95,6 @@ def test_what_is_not_trained_gets_no_gradient():
         inputs.numpy(), kernels.detach().numpy(), SIZES, np.ones((ROWS, OUTER))
     )
     assert_near(kernels.grad, expected[1])
-
-
-@pytest.mark.parametrize("implementation", ["loop", "threads"])
-@pytest.mark.parametrize("sizes", [SIZES, [0, 0, 0], [9, 0, 0]])
-def test_nothing_of_what_memory_held_before_remains(
-    sizes, implementation, monkeypatch
-):
-    monkeypatch.setattr(
-        grouped_kernels,
-        "touched_memory",
-        lambda shape, like: like.new_full(shape, torch.nan),
-    )
-    inputs, kernels = draw(ROWS, INNER), draw(3, INNER, OUTER, seed=1)
-    inputs.requires_grad_()
-    kernels.requires_grad_()
-    outputs = grouped_matmul(
-        inputs, kernels, torch.tensor(sizes), implementation
-    )
-    outputs.sum().backward()
-    for tensor in (outputs, inputs.grad, kernels.grad):
-        assert torch.isfinite(tensor).all()
-    end = sum(sizes)
-    assert not outputs[end:].any() and not inputs.grad[end:].any()
-    assert not kernels.grad[torch.tensor(sizes) == 0].any()
 
 
 def check_half_precision(dtype, sizes, device, implementation="auto"):

@@ -11,7 +11,6 @@ import torch
 from keras_moe.ops.torch import new_memory as module
 from keras_moe.ops.torch.new_memory import HUGE_PAGE
 from keras_moe.ops.torch.new_memory import new_memory
-from keras_moe.ops.torch.new_memory import touched_memory
 
 
 @pytest.mark.parametrize("numbers", [0, 3, HUGE_PAGE])
@@ -20,14 +19,6 @@ def test_shape_dtype_and_every_byte_can_be_written(numbers):
     tensor = new_memory((2, numbers), like)
     assert tensor.shape == (2, numbers)
     assert tensor.dtype == torch.bfloat16
-    assert tensor.fill_(3.0).eq(3.0).all()
-
-
-@pytest.mark.parametrize("shape", [(0, 4), (3, 5), (2, 700)])
-def test_touched_memory_is_memory_like_any_other(shape):
-    tensor = touched_memory(shape, torch.ones(1, dtype=torch.float16))
-    assert tensor.shape == shape
-    assert tensor.dtype == torch.float16
     assert tensor.fill_(3.0).eq(3.0).all()
 
 
