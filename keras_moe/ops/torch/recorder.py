@@ -72,7 +72,9 @@ class _Program:
         if all(torch.allclose(*pair, 1e-2, 1e-4, True) for pair in pairs):
             self._run = self._replay
         else:
-            self._give_up("the operations give other results")
+            self._give_up(
+                "operations that give other results for the next token"
+            )
         return expected
 
     def _replay(self, step, arguments):
@@ -80,8 +82,10 @@ class _Program:
 
     def _give_up(self, reason):
         warnings.warn(
-            "Generation calls every layer for every token, because the "
-            f"operations of one step cannot be noted and repeated: {reason}",
+            "Expected layers that compute every token by the same tensor "
+            f"operations. Received: {reason}. So every layer is called for "
+            "every token, which is slow and right; "
+            "`compile(run_eagerly=True)` does the same without a warning.",
             stacklevel=2,
         )
         self._operations = None

@@ -145,9 +145,13 @@ def test_fit_learns(task, batch, backend, dtype):
     model.compile(
         optimizer=keras.optimizers.Adam(0.02),
         loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-        # On TensorFlow once with XLA and once without.
+        # On TensorFlow once with XLA, which takes a minute for it, and
+        # otherwise without.
         jit_compile=backend == "jax"
-        or (backend == "tensorflow" and dtype == "mixed_bfloat16"),
+        or (
+            (backend, dtype) == ("tensorflow", "mixed_bfloat16")
+            and task is DeepSeekV3CausalLM
+        ),
     )
     labels = np.roll(batch["token_ids"], -1, axis=1)
     history = model.fit(
