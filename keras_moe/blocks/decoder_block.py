@@ -5,6 +5,9 @@ import inspect
 import keras
 
 from keras_moe.blocks.norms import make_norm
+from keras_moe.layers.sublayers import build_sublayer
+from keras_moe.layers.sublayers import revive_sublayers
+from keras_moe.layers.sublayers import serialize_sublayer
 
 
 @keras.saving.register_keras_serializable(package="keras_moe")
@@ -103,8 +106,7 @@ class DecoderBlock(keras.layers.Layer):
         if self.extra_feed_forward is not None:
             layers += [self.extra_feed_forward_norm, self.extra_feed_forward]
         for layer in layers:
-            if not layer.built:
-                layer.build(inputs_shape)
+            build_sublayer(layer, inputs_shape)
 
     def call(
         self,
@@ -162,23 +164,16 @@ class DecoderBlock(keras.layers.Layer):
     def get_config(self):
         return {
             **super().get_config(),
-            "attention": keras.saving.serialize_keras_object(self.attention),
-            "feed_forward": keras.saving.serialize_keras_object(
-                self.feed_forward
-            ),
+            "attention": serialize_sublayer(self.attention),
+            "feed_forward": serialize_sublayer(self.feed_forward),
             "layer_norm_epsilon": self.layer_norm_epsilon,
             "dropout": self.dropout,
             "norm": self.norm,
             "sandwich_norms": self.sandwich_norms,
-            "extra_feed_forward": keras.saving.serialize_keras_object(
-                self.extra_feed_forward
-            ),
+            "extra_feed_forward": serialize_sublayer(self.extra_feed_forward),
         }
 
     @classmethod
     def from_config(cls, config):
-        parts = {
-            name: keras.saving.deserialize_keras_object(config[name])
-            for name in ("attention", "feed_forward", "extra_feed_forward")
-        }
-        return cls(**{**config, **parts})
+        parts = ("attention", "feed_forward", "extra_feed_forward")
+        return cls(**revive_sublayers(config, *parts))

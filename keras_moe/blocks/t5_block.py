@@ -4,6 +4,8 @@ import keras
 
 from keras_moe.blocks.t5_attention import T5Attention
 from keras_moe.blocks.t5_feed_forward_block import T5FeedForwardBlock
+from keras_moe.layers.sublayers import revive_sublayers
+from keras_moe.layers.sublayers import serialize_sublayer
 
 
 class T5Block(keras.layers.Layer):
@@ -118,19 +120,16 @@ class T5Block(keras.layers.Layer):
         config.update(
             num_heads=self.num_heads,
             head_dim=self.head_dim,
-            feed_forward=keras.saving.serialize_keras_object(
+            feed_forward=serialize_sublayer(
                 self.feed_forward_block.feed_forward
             ),
             dropout=self.dropout,
             layer_norm_epsilon=self.layer_norm_epsilon,
-            extra_feed_forward=extra
-            and keras.saving.serialize_keras_object(extra.feed_forward),
+            extra_feed_forward=extra and serialize_sublayer(extra.feed_forward),
         )
         return config
 
     @classmethod
     def from_config(cls, config):
-        config = dict(config)
-        for name in ("feed_forward", "extra_feed_forward"):
-            config[name] = keras.saving.deserialize_keras_object(config[name])
-        return cls(**config)
+        parts = ("feed_forward", "extra_feed_forward")
+        return cls(**revive_sublayers(config, *parts))

@@ -4,6 +4,10 @@ import inspect
 
 import keras
 
+from keras_moe.layers.sublayers import build_sublayer
+from keras_moe.layers.sublayers import revive_sublayers
+from keras_moe.layers.sublayers import serialize_sublayer
+
 
 @keras.saving.register_keras_serializable(package="keras_moe")
 class T5FeedForwardBlock(keras.layers.Layer):
@@ -64,8 +68,7 @@ class T5FeedForwardBlock(keras.layers.Layer):
 
     def build(self, inputs_shape):
         self.norm.build(inputs_shape)
-        if not self.feed_forward.built:
-            self.feed_forward.build(inputs_shape)
+        build_sublayer(self.feed_forward, inputs_shape)
         self.built = True
 
     def call(self, inputs, padding_mask=None, training=None):
@@ -86,7 +89,7 @@ class T5FeedForwardBlock(keras.layers.Layer):
     def get_config(self):
         config = super().get_config()
         config.update(
-            feed_forward=keras.saving.serialize_keras_object(self.feed_forward),
+            feed_forward=serialize_sublayer(self.feed_forward),
             dropout=self.dropout,
             layer_norm_epsilon=self.layer_norm_epsilon,
         )
@@ -94,8 +97,4 @@ class T5FeedForwardBlock(keras.layers.Layer):
 
     @classmethod
     def from_config(cls, config):
-        config = dict(config)
-        config["feed_forward"] = keras.saving.deserialize_keras_object(
-            config["feed_forward"]
-        )
-        return cls(**config)
+        return cls(**revive_sublayers(config, "feed_forward"))

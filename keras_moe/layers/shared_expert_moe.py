@@ -5,6 +5,7 @@ from keras import ops
 
 from keras_moe.layers.feed_forward import FeedForward
 from keras_moe.layers.sparse_moe import SparseMoE
+from keras_moe.layers.sublayers import revive_sublayers
 from keras_moe.routing.validation import check_positive
 
 
@@ -160,5 +161,4 @@ class SharedExpertMoE(keras.layers.Layer):
 
     @classmethod
     def from_config(cls, config):
-        router = keras.saving.deserialize_keras_object(config["router"])
-        return cls(**{**config, "router": router})
+        return cls(**revive_sublayers(config, "router"))

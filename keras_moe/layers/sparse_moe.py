@@ -10,6 +10,9 @@ from keras_moe.dispatch.choose_dispatcher import choose_dispatcher
 from keras_moe.experts.feed_forward_experts import FeedForwardExperts
 from keras_moe.experts.gated_experts import GatedExperts
 from keras_moe.layers.routing_statistics import RoutingStatistics
+from keras_moe.layers.sublayers import build_sublayer
+from keras_moe.layers.sublayers import revive_sublayers
+from keras_moe.layers.sublayers import serialize_sublayer
 from keras_moe.layers.top_k_router import TopKRouter
 from keras_moe.routing.capacity import check_capacity
 from keras_moe.routing.capacity import expert_capacity
@@ -200,8 +203,7 @@ class SparseMoE(keras.layers.Layer):
         if len(inputs_shape) < 2:
             check_tokens(keras.KerasTensor(inputs_shape))
         grouped = (None, None, inputs_shape[-1])
-        if not self.router.built:
-            self.router.build(grouped)
+        build_sublayer(self.router, grouped)
         self.experts.build((None, inputs_shape[-1]))
         self.statistics.build()
 
@@ -230,7 +232,7 @@ class SparseMoE(keras.layers.Layer):
             "intermediate_dim": experts["intermediate_dim"],
             "top_k": self.top_k,
             "activation": experts["activation"],
-            "router": keras.saving.serialize_keras_object(self.router),
+            "router": serialize_sublayer(self.router),
             "capacity_factor": self.capacity_factor,
             "eval_capacity_factor": self.eval_capacity_factor,
             "expert_capacity": self.expert_capacity,
@@ -244,8 +246,7 @@ class SparseMoE(keras.layers.Layer):
 
     @classmethod
     def from_config(cls, config):
-        router = keras.saving.deserialize_keras_object(config["router"])
-        return cls(**{**config, "router": router})
+        return cls(**revive_sublayers(config, "router"))
 
 
 def _size(dimensions):

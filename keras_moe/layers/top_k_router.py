@@ -268,7 +268,7 @@ class TopKRouter(keras.layers.Layer):
     @classmethod
     def from_config(cls, config):
         config = dict(config)
-        if isinstance(config["score_function"], dict):
+        if isinstance(config.get("score_function"), dict):
             config["score_function"] = keras.saving.deserialize_keras_object(
                 config["score_function"]
             )

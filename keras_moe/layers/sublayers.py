@@ -1,0 +1,101 @@
+"""Layers that come as arguments of other layers."""
+
+import keras
+
+
+def serialize_sublayer(layer):
+    """Serialize a layer so that parents that share it will share it again.
+
+    Args:
+        layer: `keras.layers.Layer`, or `None`.
+
+    Returns:
+        dict for a configuration, or `None`.
+
+    Example:
+
+    >>> serialize_sublayer(keras.layers.Dense(4))["class_name"]
+    'Dense'
+    """
+    # While a model is saved, Keras writes an object's identity from the
+    # second time on, and the configuration of the first one is copied before.
+    keras.saving.serialize_keras_object(layer)
+    return keras.saving.serialize_keras_object(layer)
+
+
+def revive_sublayers(config, *names):
+    """Deserialize the layers that a layer's configuration holds, unbuilt.
+
+    Keras builds a layer as soon as it is deserialized, which is before its
+    parent exists: its variables would not have the parent's path, and layers
+    of the same name in different parents would share one. Left unbuilt, it is
+    built by its parent, as in a model made by hand.
+
+    Args:
+        config: dict from `get_config`.
+        *names: keys of `config` that hold serialized layers. A key may be
+            missing, so that the constructor's default applies.
+
+    Returns:
+        A copy of `config` with layers, or `None`, at these keys.
+
+    Example:
+
+    >>> router = keras.layers.Dense(4, name="router")
+    >>> config = {"router": serialize_sublayer(router)}
+    >>> revive_sublayers(config, "router", "experts")["router"].name
+    'router'
+    """
+    config = dict(config)
+    for name in names:
+        if isinstance(config.get(name), dict):
+            config[name] = keras.saving.deserialize_keras_object(
+                _without_build_shapes(config[name])
+            )
+    return config
+
+
+def build_sublayer(layer, inputs_shape):
+    """Build a layer in the scope of its parent, unless it is built already.
+
+    Args:
+        layer: `keras.layers.Layer`. Without a `build` of its own it is called
+            on a symbolic tensor, which builds what it holds.
+        inputs_shape: tuple of ints and `None`.
+
+    Example:
+
+    >>> layer = keras.layers.Dense(4)
+    >>> build_sublayer(layer, (None, 3))
+    >>> tuple(layer.kernel.shape)
+    (3, 4)
+    """
+    if layer.built:
+        return
+    if type(layer).build is keras.layers.Layer.build:
+        layer(keras.KerasTensor(inputs_shape, layer.compute_dtype))
+    else:
+        layer.build(inputs_shape)
+
+
+def _without_build_shapes(value):
+    """Remove from a serialized object what would make Keras build it."""
+    if isinstance(value, (list, tuple)):
+        return type(value)(_without_build_shapes(each) for each in value)
+    if not isinstance(value, dict):
+        return value
+    value = {key: _without_build_shapes(value[key]) for key in value}
+    if "class_name" in value:
+        value.pop("build_config", None)
+    if value.get("class_name") == "Sequential":
+        value["config"] = _without_input(value["config"])
+    return value
+
+
+def _without_input(config):
+    # A `keras.Sequential` adds an input layer to itself when it is built.
+    config.pop("build_input_shape", None)
+    layers = config["layers"]
+    if layers and layers[0]["class_name"] == "InputLayer":
+        config["layers"] = layers[1:]
+    return config
