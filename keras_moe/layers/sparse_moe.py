@@ -11,6 +11,7 @@ from keras_moe.experts.feed_forward_experts import FeedForwardExperts
 from keras_moe.experts.gated_experts import GatedExperts
 from keras_moe.layers.routing_statistics import RoutingStatistics
 from keras_moe.layers.sublayers import build_sublayer
+from keras_moe.layers.sublayers import compute_once
 from keras_moe.layers.sublayers import revive_sublayers
 from keras_moe.layers.sublayers import serialize_sublayer
 from keras_moe.layers.top_k_router import TopKRouter
@@ -130,6 +131,7 @@ class SparseMoE(keras.layers.Layer):
         self.dispatcher = dispatcher
         self.router = router or TopKRouter(num_experts, top_k, name="router")
         self._check_router()
+        compute_once(self.router)
         experts_class = GatedExperts if gated else FeedForwardExperts
         self.experts = experts_class(
             num_experts,
@@ -203,7 +205,8 @@ class SparseMoE(keras.layers.Layer):
         if len(inputs_shape) < 2:
             check_tokens(keras.KerasTensor(inputs_shape))
         grouped = (None, None, inputs_shape[-1])
-        build_sublayer(self.router, grouped)
+        with keras.RematScope(mode=None):
+            build_sublayer(self.router, grouped)
         self.experts.build((None, inputs_shape[-1]))
         self.statistics.build()
 

@@ -78,6 +78,31 @@ def build_sublayer(layer, inputs_shape):
         layer.build(inputs_shape)
 
 
+def compute_once(layer):
+    """Keep a layer and what it holds out of `keras.RematScope`.
+
+    Losses and state of a recomputed layer would leak from the backward pass
+    on JAX, be lost on TensorFlow and count twice on PyTorch.
+
+    Args:
+        layer: `keras.layers.Layer` of any class.
+
+    Example:
+
+    >>> with keras.RematScope(mode="full"):
+    ...     layer = keras.layers.Dense(4)
+    >>> compute_once(layer)
+    >>> layer.rematerialized_call(len) is len
+    True
+    """
+    for each in layer._flatten_layers():
+        each.rematerialized_call = _as_it_is
+
+
+def _as_it_is(layer_call, *args, **kwargs):
+    return layer_call
+
+
 def _without_build_shapes(value):
     """Remove from a serialized object what would make Keras build it."""
     if isinstance(value, (list, tuple)):

@@ -7,6 +7,8 @@ from keras import ops
 
 from keras_moe.layers import SharedExpertMoE
 from keras_moe.layers import SparseMoE
+from keras_moe.losses import load_balancing_loss
+from keras_moe.routing import choose_top_k
 
 HIDDEN, EXPERTS = 6, 5
 
@@ -21,19 +23,54 @@ def scope(mode):
     )
 
 
-def make_layer(mode, layer_class=SparseMoE, **arguments):
+@keras.saving.register_keras_serializable(package="tests")
+class CountingRouter(keras.layers.Layer):
+    """A router of one's own: with parts, a loss, and state."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**{**kwargs, "dtype": "float32"})
+        self.hidden = keras.layers.Dense(
+            HIDDEN, "tanh", dtype="float32", name="hidden"
+        )
+
+    def build(self, inputs_shape):
+        self.hidden.build(inputs_shape)
+        self.logits = keras.layers.Dense(
+            EXPERTS, dtype="float32", name="logits"
+        )
+        self.logits.build(inputs_shape)
+        self.calls = self.add_weight(
+            name="calls", initializer="zeros", trainable=False
+        )
+
+    def call(self, inputs, padding_mask=None, training=None):
+        logits = self.logits(self.hidden(inputs))
+        plan = choose_top_k(logits, 2, padding_mask=padding_mask)
+        if training:
+            self.calls.assign_add(1.0)
+            self.add_loss(0.1 * load_balancing_loss(plan))
+        return plan
+
+
+def make_layer(mode, layer_class=SparseMoE, router=None, **arguments):
     with scope(mode):
+        if router is not None:
+            arguments["router"] = router(name="router")
         return layer_class(EXPERTS, 4, **arguments)
 
 
-def trained(mode, policy, layer_class, jit_compile):
+def trained(mode, policy, layer_class, jit_compile, router=None):
     """Fit three steps; return losses, weights, outputs and counters."""
-    layer = make_layer(mode, layer_class, capacity_factor=1.0, dtype=policy)
+    layer = make_layer(
+        mode, layer_class, router, capacity_factor=1.0, dtype=policy
+    )
     sparse = getattr(layer, "routed_experts", layer)
     sparse.statistics.enabled = True
     inputs = keras.Input((7, HIDDEN))
+    with scope(mode):
+        outputs = layer(inputs)
     # Outside of the scope: Keras would recompute the model as a whole.
-    model = keras.Model(inputs, layer(inputs))
+    model = keras.Model(inputs, outputs)
     rng = np.random.default_rng(1)
     for weight in layer.trainable_weights:
         weight.assign(0.5 * rng.standard_normal(weight.shape))
@@ -45,7 +82,7 @@ def trained(mode, policy, layer_class, jit_compile):
         "outputs": model.predict(x, verbose=0).astype("float32"),
         **{
             weight.path.partition("/")[2]: ops.convert_to_numpy(weight.value)
-            for weight in layer.trainable_weights
+            for weight in layer.weights
         },
         **sparse.statistics.result(),
     }
@@ -53,16 +90,21 @@ def trained(mode, policy, layer_class, jit_compile):
 
 # XLA takes TensorFlow seconds to compile, hence once only.
 @pytest.mark.parametrize(
-    ("layer_class", "policy", "jit_compile"),
+    ("layer_class", "policy", "jit_compile", "router"),
     [
-        (SparseMoE, "float32", keras.config.backend() != "torch"),
-        (SharedExpertMoE, "mixed_bfloat16", "auto"),
+        (SparseMoE, "float32", keras.config.backend() != "torch", None),
+        (SharedExpertMoE, "mixed_bfloat16", "auto", None),
+        (SparseMoE, "float32", "auto", CountingRouter),
     ],
 )
-def test_training_gives_the_same_numbers(layer_class, policy, jit_compile):
-    plain = trained(None, policy, layer_class, jit_compile)
-    again = trained("full", policy, layer_class, jit_compile)
+def test_training_gives_the_same_numbers(
+    layer_class, policy, jit_compile, router
+):
+    plain = trained(None, policy, layer_class, jit_compile, router)
+    again = trained("full", policy, layer_class, jit_compile, router)
     assert plain["steps"] == 3
+    if router is not None:
+        assert again["router/calls"] == 3
     assert plain.keys() == again.keys()
     # XLA may order the sums of the second pass differently.
     tolerance = {"float32": 1e-6, "mixed_bfloat16": 1e-2}[policy]
