@@ -37,7 +37,7 @@ def load_balancing_loss(plan):
     num_experts = plan.router_probs.shape[-1]
     top_k = plan.expert_indices.shape[-1]
     load = tokens_per_expert(plan) / num_real_tokens(plan.padding_mask)
-    probs = normalize(plan.router_probs)
+    probs = normalize(plan.router_probs, plan.router_logits)
     mean_probs = mean_over_tokens(probs, plan.padding_mask)
     return num_experts * ops.sum(load * mean_probs) / top_k
 

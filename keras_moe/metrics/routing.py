@@ -27,7 +27,7 @@ def router_entropy(plan):
     >>> round(float(router_entropy(plan)), 4)  # log(4)
     1.3863
     """
-    probs = normalize(plan.router_probs)
+    probs = normalize(plan.router_probs, plan.router_logits)
     surprise = -ops.log(ops.maximum(probs, 1e-20))
     return mean_over_tokens(
         ops.sum(probs * surprise, axis=-1), plan.padding_mask

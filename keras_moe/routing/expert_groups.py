@@ -8,7 +8,13 @@ from keras_moe.ops.sorting import top_k as stable_top_k
 GROUP_SCORES = ("max", "top2_sum")
 
 
-def limit_to_groups(scores, num_expert_groups, num_limited_groups, group_score):
+def limit_to_groups(
+    scores,
+    num_expert_groups,
+    num_limited_groups,
+    group_score,
+    log_scores=None,
+):
     """Rule out all experts but those of the best groups.
 
     Experts e with the same `e // (E / num_expert_groups)` are a group, meant
@@ -21,6 +27,9 @@ def limit_to_groups(scores, num_expert_groups, num_limited_groups, group_score):
         num_expert_groups: int, a divisor of E.
         num_limited_groups: int, how many groups stay.
         group_score: `"max"` or `"top2_sum"`.
+        log_scores: optional float32 tensor of shape (..., E), logarithms that
+            `"top2_sum"` adds up in place of `scores`, which may then be
+            anything of the same order.
 
     Returns:
         float32 tensor of shape (..., E), -inf outside the best groups.
@@ -35,19 +44,31 @@ def limit_to_groups(scores, num_expert_groups, num_limited_groups, group_score):
     [-inf, -inf]
     """
     size = scores.shape[-1] // num_expert_groups
-    # Neither reshaped nor one-hot encoded: with both of them, TensorFlow 2.21
-    # aborts while it compiles a model's training step with XLA.
-    # (..., E) -> (..., groups, E / groups)
-    grouped = ops.stack(ops.split(scores, num_expert_groups, axis=-1), axis=-2)
     if group_score == "max":
-        best = ops.max(grouped, axis=-1)
+        best = ops.max(_group(scores, num_expert_groups), axis=-1)
+    elif log_scores is None:
+        best = ops.sum(_best_two(_group(scores, num_expert_groups)), axis=-1)
     else:
-        best = ops.sum(ops.top_k(grouped, 2)[0], axis=-1)  # (..., groups)
+        # Scores that underflow would add up to the same 0 in every group.
+        best = ops.logsumexp(
+            _best_two(_group(log_scores, num_expert_groups)), axis=-1
+        )  # (..., groups)
     kept = stable_top_k(best, num_limited_groups)
     group_of_expert = np.arange(scores.shape[-1], dtype="int32") // size
     # (..., kept, 1) == (E,) -> (..., kept, E)
     allowed = ops.any(ops.equal(kept[..., None], group_of_expert), axis=-2)
     return ops.where(allowed, scores, -float("inf"))
+
+
+def _group(scores, num_expert_groups):
+    # Neither reshaped nor one-hot encoded: with both of them, TensorFlow 2.21
+    # aborts while it compiles a model's training step with XLA.
+    # (..., E) -> (..., groups, E / groups)
+    return ops.stack(ops.split(scores, num_expert_groups, axis=-1), axis=-2)
+
+
+def _best_two(grouped):
+    return ops.top_k(grouped, 2)[0]
 
 
 def check_groups(

@@ -6,11 +6,12 @@ of experts between nearly equal candidates and overflow in the z-loss
 (Fedus et al., 2021, https://arxiv.org/abs/2101.03961, section 2.4).
 """
 
+import keras
 from keras import ops
 
-# Keeps a division finite when every score underflows to 0, and in float32 the
-# square of the divisor, by which its gradient divides.
-SMALLEST_SUM = 1e-18
+# Where the largest score of a token is smaller, float32 has lost the others:
+# it ends near 1e-38.
+SMALLEST_PEAK = 1e-30
 
 
 def softmax(router_logits):
@@ -55,11 +56,16 @@ def sigmoid(router_logits):
     return ops.sigmoid(router_logits)
 
 
-def normalize(scores, power=1.0):
-    """Divide scores by their sum or p-norm; all zeros stay zeros.
+def normalize(scores, router_logits, power=1.0):
+    """Divide scores by their sum or p-norm, also where they underflow.
+
+    Scores are divided by the largest of them first, so their size does not
+    matter. Where all of them underflow, they are taken for `exp(logit)` up to
+    a factor: so sigmoid ends on the left, to float32 accuracy below -16.
 
     Args:
         scores: float32 tensor of shape (..., X), not negative.
+        router_logits: float32 tensor of shape (..., X) that they come from.
         power: float p of the norm `sum(scores ** p) ** (1 / p)`.
 
     Returns:
@@ -69,18 +75,75 @@ def normalize(scores, power=1.0):
     Example:
 
     >>> import numpy as np
-    >>> shares = normalize(np.array([[3.0, 1.0]], "float32"))
-    >>> np.array(shares).tolist()
+    >>> scores = np.array([[3.0, 1.0]], "float32")
+    >>> np.array(normalize(scores, np.log(scores))).tolist()
+    [[0.75, 0.25]]
+    """
+    # Constants for the gradient: a common factor drops out.
+    peak = ops.stop_gradient(ops.max(scores, axis=-1, keepdims=True))
+    highest = ops.max(router_logits, axis=-1, keepdims=True)
+    in_range = peak > SMALLEST_PEAK
+    scores = ops.where(
+        in_range,
+        scores / ops.where(in_range, peak, 1.0),
+        ops.exp(router_logits - ops.stop_gradient(highest)),
+    )
+    if power == 1:
+        return scores / ops.sum(scores, axis=-1, keepdims=True)
+    total = ops.sum(scores**power, axis=-1, keepdims=True)
+    return scores / total ** (1 / power)
+
+
+def normalize_logs(log_scores, power=1.0):
+    """Divide scores by their sum or p-norm, given their logarithms.
+
+    Args:
+        log_scores: float32 tensor of shape (..., X): the logarithms, up to a
+            constant for each token.
+        power: float p of the norm `sum(scores ** p) ** (1 / p)`.
+
+    Returns:
+        float32 tensor of shape (..., X), the scores over their norm.
+
+    Example:
+
+    >>> import numpy as np
+    >>> logs = np.log(np.array([[3.0, 1.0]], "float32")) - 1000
+    >>> np.array(normalize_logs(logs)).round(4).tolist()
     [[0.75, 0.25]]
     """
     if power == 1:
-        total = ops.sum(scores, axis=-1, keepdims=True)
-    else:
-        total = ops.sum(scores**power, axis=-1, keepdims=True) ** (1 / power)
-    return scores / (total + SMALLEST_SUM)
+        return softmax(log_scores)
+    # Near 0 before anything is rounded; the gradient does not see it.
+    highest = ops.max(log_scores, axis=-1, keepdims=True)
+    log_scores = log_scores - ops.stop_gradient(highest)
+    log_norm = ops.logsumexp(power * log_scores, axis=-1, keepdims=True)
+    return ops.exp(log_scores - log_norm / power)
 
 
 SCORE_FUNCTIONS = {"softmax": softmax, "sigmoid": sigmoid}
+
+
+def get_log_score_function(score_function):
+    """Look up the function that gives the logarithms of the scores.
+
+    Args:
+        score_function: function that `get_score_function` returned.
+
+    Returns:
+        Function of the logits; its logarithms may miss a constant for each
+        token. `None` for a function that is not of this module.
+
+    Example:
+
+    >>> import numpy as np
+    >>> log_scores = get_log_score_function(sigmoid)
+    >>> float(log_scores(np.array(-200.0, "float32")))  # sigmoid gives 0
+    -200.0
+    """
+    if score_function is softmax:
+        return lambda router_logits: router_logits
+    return ops.log_sigmoid if score_function is sigmoid else None
 
 
 def get_score_function(identifier):
@@ -91,7 +154,8 @@ def get_score_function(identifier):
             logits of shape (..., E) to scores of the same shape.
 
     Returns:
-        The function.
+        The function. Keras' own softmax and sigmoid stand for those of this
+        module, which are known by their logarithms as well.
 
     Raises:
         ValueError: If the name is unknown.
@@ -102,7 +166,7 @@ def get_score_function(identifier):
     'sigmoid'
     """
     if callable(identifier):
-        return identifier
+        return _own(identifier)
     if identifier not in SCORE_FUNCTIONS:
         raise ValueError(
             "Expected `score_function` to be one of "
@@ -110,3 +174,11 @@ def get_score_function(identifier):
             f"Received: score_function={identifier!r}"
         )
     return SCORE_FUNCTIONS[identifier]
+
+
+def _own(function):
+    if function in (ops.softmax, keras.activations.softmax):
+        return softmax
+    if function in (ops.sigmoid, keras.activations.sigmoid):
+        return sigmoid
+    return function

@@ -5,9 +5,10 @@ from keras import ops
 from keras_moe.ops.sorting import top_k as stable_top_k
 from keras_moe.routing.expert_groups import limit_to_groups
 from keras_moe.routing.routing_plan import RoutingPlan
-from keras_moe.routing.score_functions import SCORE_FUNCTIONS
+from keras_moe.routing.score_functions import get_log_score_function
 from keras_moe.routing.score_functions import get_score_function
 from keras_moe.routing.score_functions import normalize
+from keras_moe.routing.score_functions import normalize_logs
 
 
 def choose_top_k(
@@ -71,22 +72,32 @@ def choose_top_k(
     router_probs = score_function(router_logits)
     # Softmax and sigmoid keep the order, but a vectorized exponential may part
     # equal logits in the last bit, and far ones may underflow to one score.
-    keeps_order = score_function in SCORE_FUNCTIONS.values()
-    ranking = router_logits if keeps_order else router_probs
+    log_scores = get_log_score_function(score_function)
+    ranking = router_probs if log_scores is None else router_logits
     if expert_bias is not None:
         bias = ops.convert_to_tensor(expert_bias, "float32")
         ranking = router_probs + bias
     if num_expert_groups is not None:
+        unbiased = expert_bias is None and log_scores is not None
         ranking = limit_to_groups(
-            router_probs if expert_bias is None else ranking,
+            ranking,
             num_expert_groups,
             num_limited_groups,
             group_score,
+            log_scores(router_logits) if unbiased else None,
         )
     expert_indices = stable_top_k(ranking, top_k)  # (..., K)
     combine_weights = ops.take_along_axis(router_probs, expert_indices, axis=-1)
     if normalize_combine_weights:
-        combine_weights = normalize(combine_weights, combine_weights_power)
+        chosen = ops.take_along_axis(router_logits, expert_indices, axis=-1)
+        if log_scores is None:
+            combine_weights = normalize(
+                combine_weights, chosen, combine_weights_power
+            )
+        else:
+            combine_weights = normalize_logs(
+                log_scores(chosen), combine_weights_power
+            )
     if route_scale != 1.0:
         combine_weights = combine_weights * route_scale
     if padding_mask is None:

@@ -5,13 +5,14 @@ from typing import NamedTuple
 import numpy as np
 
 from keras_moe.testing.balance_oracle import logsumexp
-from keras_moe.testing.balance_oracle import share
 from keras_moe.testing.balance_oracle import tokens_per_expert
 from keras_moe.testing.expert_oracle import expert
 from keras_moe.testing.expert_oracle import expert_gradients
 from keras_moe.testing.moe_oracle import kernels_of
 from keras_moe.testing.moe_oracle import moe
+from keras_moe.testing.routing_oracle import log_scores
 from keras_moe.testing.routing_oracle import real_tokens
+from keras_moe.testing.routing_oracle import scores
 
 
 class MoEGradients(NamedTuple):
@@ -140,7 +141,6 @@ def moe_gradients(
             if not real[g, s]:
                 continue
             token = inputs[g, s]
-            probs = routing.probs[g, s]
             chosen = routing.expert_indices[g, s]
 
             # outputs = sum_k weight_k * expert_k(token), over the kept k
@@ -163,25 +163,31 @@ def moe_gradients(
                 d_down_kernel[e] += d_down
 
             # weights = route_scale * probs[chosen], divided by their sum or not
-            d_probs = np.zeros(num_experts)
-            d_probs[chosen] = weight_gradient(
-                probs[chosen], route_scale * d_weights, normalize
-            )
+            logits = routing.logits[g, s]
+            d_logits = np.zeros(num_experts)
+            if normalize:
+                d_logits[chosen] = share_gradient(
+                    logits[chosen], route_scale * d_weights, score_function
+                )
+            else:
+                d_probs = np.zeros(num_experts)
+                d_probs[chosen] = route_scale * d_weights
+                d_logits += score_gradient(
+                    routing.probs[g, s], d_probs, score_function
+                )
 
             # balance loss = E / K * sum_e f_e * mean over tokens of share_e
             pairs_per_token = counts / num_real
             d_share = load_balancing_loss_weight * (
                 num_experts / top_k * pairs_per_token / num_real
             )
-            d_probs += share_gradient(probs, d_share)
+            d_logits += share_gradient(logits, d_share, score_function)
 
             # z-loss = mean over tokens of logsumexp(logits) ** 2
-            logits = routing.logits[g, s]
             log_total = logsumexp(logits)
-            d_logits = router_z_loss_weight * (
+            d_logits += router_z_loss_weight * (
                 2.0 * log_total * np.exp(logits - log_total) / num_real
             )
-            d_logits += score_gradient(probs, d_probs, score_function)
 
             # logits = token @ router_kernel
             d_router_kernel += np.outer(token, d_logits)
@@ -191,24 +197,18 @@ def moe_gradients(
     )
 
 
-def weight_gradient(chosen_probs, d_weights, normalize):
-    """Pull the gradient (K,) of the weights back to the chosen scores (K,)."""
-    if normalize:
-        return share_gradient(chosen_probs, d_weights)
-    return d_weights
+def share_gradient(logits, d_share, score_function):
+    """Pull the gradient of scores over their sum back to their logits.
 
-
-def share_gradient(probs, d_share):
-    """Pull the gradient of `probs / sum(probs)` back to `probs`.
-
-    With share_i = p_i / t and t = sum(p): d share_i / d p_j is
-    (1 if i == j else 0) / t - p_i / t ** 2.
+    A share is the softmax of log(score), which does not underflow:
+    d share_i / d log_j = share_i * ((1 if i == j else 0) - share_j).
     """
-    total = sum(probs)
-    if total == 0.0:
-        return np.zeros(len(probs))
-    mean = sum(d_share * share(probs))
-    return (d_share - mean) / total
+    share = scores(log_scores(logits, score_function), "softmax")
+    d_log_scores = share * (d_share - sum(share * d_share))
+    if score_function == "softmax":
+        return d_log_scores
+    # d log(sigmoid(l)) / d l = 1 - sigmoid(l) = sigmoid(-l)
+    return d_log_scores * scores(-logits, "sigmoid")
 
 
 def score_gradient(probs, d_probs, score_function):

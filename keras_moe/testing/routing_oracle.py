@@ -89,14 +89,15 @@ def route(
     for t, token in enumerate(tokens):
         logits[t] = token @ kernel
         probs[t] = scores(logits[t], score_function)
-        expert_indices[t] = best_experts(probs[t], top_k)
+        # In the order of the scores, which may underflow or saturate.
+        expert_indices[t] = best_experts(logits[t], top_k)
         if not real[t]:
             continue
-        chosen = probs[t, expert_indices[t]]
-        total = sum(chosen) if normalize else 1.0
-        # Sigmoid scores may all underflow to 0: the token then chooses nobody.
-        if total != 0.0:
-            combine_weights[t] = route_scale * chosen / total
+        weights = probs[t, expert_indices[t]]
+        if normalize:
+            chosen = log_scores(logits[t, expert_indices[t]], score_function)
+            weights = scores(chosen, "softmax")
+        combine_weights[t] = route_scale * weights
     return Routing(
         expert_indices.reshape(*leading, top_k),
         combine_weights.reshape(*leading, top_k),
@@ -121,15 +122,23 @@ def scores(logits, score_function):
     )
 
 
-def best_experts(probs, top_k):
-    """List the `top_k` largest of `probs` (E,), ties to the lower index."""
+def log_scores(logits, score_function):
+    """Turn logits into logarithms of scores, up to a common constant."""
+    if score_function == "softmax":
+        return logits
+    # log(1 / (1 + exp(-x))), where exp may overflow and its logarithm not.
+    return -np.logaddexp(0.0, -logits)
+
+
+def best_experts(values, top_k):
+    """List the `top_k` largest of `values` (E,), ties to the lower index."""
     chosen = []
     for _ in range(top_k):
-        free = [e for e in range(len(probs)) if e not in chosen]
+        free = [e for e in range(len(values)) if e not in chosen]
         best = free[0]
         for e in free:
             # Strictly larger: on a tie the lower index stays.
-            if probs[e] > probs[best]:
+            if values[e] > values[best]:
                 best = e
         chosen.append(best)
     return chosen

@@ -91,3 +91,39 @@ def test_the_loss_agrees_with_the_oracle(seed, top_k):
         ops.convert_to_numpy(tokens_per_expert(plan)),
         testing.tokens_per_expert(indices, 5, mask),
     )
+
+
+@pytest.mark.parametrize(
+    ("center", "score_function"),
+    [
+        (-60.0, "sigmoid"),
+        (-200.0, "sigmoid"),
+        (200.0, "sigmoid"),
+        (-60.0, lambda logits: 3.0 * ops.sigmoid(logits)),
+    ],
+)
+def test_scores_near_zero_and_one_cost_what_their_shares_cost(
+    center, score_function, vjp
+):
+    logits = np.random.default_rng(0).normal(center, 1.0, (16, 8))
+    logits = logits.astype("float32")
+    loss, (gradient,) = vjp(
+        lambda logits: load_balancing_loss(
+            choose_top_k(logits, 2, score_function)
+        ),
+        (logits,),
+        np.ones(()),
+    )
+    indices = testing.route(logits, np.eye(8), top_k=2).expert_indices
+    log_scores = -np.logaddexp(0.0, -logits.astype("float64"))
+    shares = np.exp(log_scores - log_scores.max(axis=-1, keepdims=True))
+    shares /= shares.sum(axis=-1, keepdims=True)
+    expected = testing.load_balancing_loss(indices, shares)
+    assert loss == pytest.approx(expected, rel=1e-5)
+    # E / K * sum_e f_e * (mean over 16 tokens of share_e)
+    weights = 8 / 2 * testing.tokens_per_expert(indices, 8) / 16 / 16
+    mean = np.sum(shares * weights, axis=-1, keepdims=True)
+    slope = np.exp(-np.logaddexp(0.0, logits.astype("float64")))
+    np.testing.assert_allclose(
+        gradient, shares * (weights - mean) * slope, rtol=1e-4, atol=1e-7
+    )

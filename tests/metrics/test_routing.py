@@ -37,6 +37,16 @@ def test_the_entropy_agrees_with_the_oracle_without_padding(score_function):
     assert float(router_entropy(plan)) == pytest.approx(expected, rel=1e-5)
 
 
+@pytest.mark.parametrize("center", [-60.0, -200.0, 200.0])
+def test_the_entropy_of_scores_near_zero_and_one(center):
+    logits = np.random.default_rng(0).normal(center, 1.0, (16, 8))
+    logits = logits.astype("float32")
+    log_scores = -np.logaddexp(0.0, -logits.astype("float64"))
+    expected = testing.router_entropy(np.exp(log_scores))
+    entropy = float(router_entropy(choose_top_k(logits, 2, "sigmoid")))
+    assert entropy == pytest.approx(expected, rel=1e-5)
+
+
 def test_dropped_pairs_of_real_tokens_are_counted():
     mask = np.array([[True, True, False]])
     plan = choose_top_k(np.zeros((1, 3, 4), "float32"), 2, padding_mask=mask)

@@ -1,5 +1,6 @@
 """From router logits to router probabilities."""
 
+import keras
 import numpy as np
 import pytest
 from keras import ops
@@ -46,6 +47,13 @@ def test_functions_are_found_by_name_or_passed_through():
     assert get_score_function("softmax") is softmax
     assert get_score_function("sigmoid") is sigmoid
     assert get_score_function(ops.relu) is ops.relu
+
+
+def test_the_same_functions_of_keras_are_known_by_their_logarithms():
+    for function in (ops.softmax, keras.activations.softmax):
+        assert get_score_function(function) is softmax
+    for function in (ops.sigmoid, keras.activations.sigmoid):
+        assert get_score_function(function) is sigmoid
 
 
 @pytest.mark.parametrize("name", ["soft_max", None, 3])

@@ -124,11 +124,101 @@ def test_a_score_function_of_ones_own_decides_by_its_scores():
     )
 
 
-def test_scores_that_all_underflow_give_zero_weights_instead_of_nan():
-    logits = np.full((2, EXPERTS), -200.0, "float32")
-    plan = choose_top_k(logits, 2, score_function="sigmoid")
+@pytest.mark.parametrize(
+    ("center", "score_function"),
+    [
+        (-60.0, "sigmoid"),
+        # Below 1e-38, where float32 ends.
+        (-200.0, "sigmoid"),
+        (200.0, "sigmoid"),
+        (-60.0, lambda logits: 3.0 * ops.sigmoid(logits)),
+        # Of a function whose logarithm is unknown the order remains.
+        (-200.0, lambda logits: ops.exp(logits)),
+    ],
+)
+def test_scores_near_zero_and_one_are_normalized_with_their_gradient(
+    center, score_function, vjp
+):
+    rng = np.random.default_rng(0)
+    logits = rng.normal(center, 1.0, (16, EXPERTS)).astype("float32")
+    cotangent = rng.normal(size=(16, 2)).astype("float32")
+    plan = choose_top_k(logits, 2, score_function)
+    weights, (gradient,) = vjp(
+        lambda logits: choose_top_k(logits, 2, score_function).combine_weights,
+        (logits,),
+        cotangent,
+    )
+    # In float64 nothing here underflows, and so far to the left a sigmoid is
+    # an exponential.
+    expected = testing.route(
+        logits, np.eye(EXPERTS), top_k=2, score_function="sigmoid"
+    )
+    indices = ops.convert_to_numpy(plan.expert_indices)
+    if center < -100 and callable(score_function):
+        np.testing.assert_array_equal(indices, [[0, 1]] * 16)
+        chosen = np.exp(logits[:, :2].astype("float64") - center)
+        shares = chosen / chosen.sum(axis=-1, keepdims=True)
+    else:
+        np.testing.assert_array_equal(indices, expected.expert_indices)
+        shares = expected.combine_weights
+    np.testing.assert_allclose(weights, shares, rtol=1e-5)
+    chosen = np.take_along_axis(logits.astype("float64"), indices, axis=-1)
+    # d share_i / d logit_j = share_i (1_ij - share_j) (1 - sigmoid(logit_j))
+    mean = np.sum(shares * cotangent, axis=-1, keepdims=True)
+    slope = np.exp(-np.logaddexp(0.0, chosen))
+    wanted = np.zeros(logits.shape)
+    np.put_along_axis(
+        wanted, indices, shares * (cotangent - mean) * slope, axis=-1
+    )
+    np.testing.assert_allclose(gradient, wanted, rtol=1e-4, atol=1e-6)
+
+
+def test_the_p_norm_holds_where_scores_underflow():
+    logits = np.float32([[-200.0, -201.0, -230.0]])
+    plan = choose_top_k(logits, 2, "sigmoid", combine_weights_power=2.0)
+    scores = np.exp([0.0, -1.0])
+    np.testing.assert_allclose(
+        ops.convert_to_numpy(plan.combine_weights)[0],
+        scores / np.sqrt(np.sum(scores**2)),
+        rtol=1e-5,
+    )
+
+
+def test_experts_that_a_bias_chooses_are_weighed_however_small_their_scores():
+    logits = np.float32([[0.0, -200.0, -201.0]])
+    bias = np.float32([0.0, 3.0, 2.0])
+    plan = choose_top_k(logits, 2, expert_bias=bias)
     np.testing.assert_array_equal(
-        ops.convert_to_numpy(plan.combine_weights), np.zeros((2, 2))
+        ops.convert_to_numpy(plan.expert_indices), [[1, 2]]
+    )
+    # e : 1
+    np.testing.assert_allclose(
+        ops.convert_to_numpy(plan.combine_weights),
+        [[0.7310586, 0.2689414]],
+        rtol=1e-5,
+    )
+
+
+@pytest.mark.parametrize("group_score", ["max", "top2_sum"])
+@pytest.mark.parametrize("score_function", ["softmax", "sigmoid"])
+def test_groups_are_compared_where_scores_underflow(
+    score_function, group_score
+):
+    # Groups of two; the second one is best, the third next.
+    logits = [0.0, 0.0, -150.0, -150.0, -160.0, -150.5, -170.0, -170.0]
+    if score_function == "sigmoid":
+        logits[:2] = -300.0, -300.0
+    plan = choose_top_k(
+        np.float32([logits]),
+        4,
+        score_function,
+        num_expert_groups=4,
+        num_limited_groups=2,
+        group_score=group_score,
+    )
+    expected = [0, 1, 2, 3] if score_function == "softmax" else [2, 3, 5, 4]
+    np.testing.assert_array_equal(
+        ops.convert_to_numpy(plan.expert_indices), [expected]
     )
 
 

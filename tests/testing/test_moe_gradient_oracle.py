@@ -233,16 +233,25 @@ def test_nothing_real_has_no_gradient(make_mixture):
         assert not np.any(gradient)
 
 
-def test_scores_that_all_underflow_have_no_gradient(make_mixture):
+def test_sigmoid_scores_that_all_underflow_have_the_gradient_of_softmax(
+    make_mixture,
+):
+    # sigmoid(x) = exp(x) to float64 accuracy below -37, and the common factor
+    # of a token's scores drops out.
     mixture = make_mixture()
-    mixture.router_kernel[...] = -1e6
-    mixture.inputs[...] = np.abs(mixture.inputs) + 1.0
-    gradients = moe_gradients(
-        *mixture,
-        np.ones(mixture.inputs.shape),
-        top_k=2,
-        score_function="sigmoid",
-        load_balancing_loss_weight=1.0,
-    )
-    for gradient in gradients:
-        assert not np.any(gradient)
+    mixture.router_kernel[0] -= 1e6
+    mixture.inputs[..., 0] = 1.0
+    gradients = {
+        score_function: moe_gradients(
+            *mixture,
+            np.ones(mixture.inputs.shape),
+            top_k=2,
+            score_function=score_function,
+            load_balancing_loss_weight=1.0,
+        )
+        for score_function in ("sigmoid", "softmax")
+    }
+    for actual, expected in zip(*gradients.values(), strict=True):
+        assert np.any(expected)
+        # Logits of a million are rounded to 1e-10.
+        np.testing.assert_allclose(actual, expected, rtol=1e-7, atol=1e-9)

@@ -135,11 +135,18 @@ def test_large_logits_neither_overflow_nor_warn():
     np.testing.assert_allclose(routing.probs, [[1.0, 0.0, 1.0]])
 
 
-def test_scores_that_all_underflow_give_zero_weights():
+def test_scores_that_all_underflow_keep_their_order_and_ratio():
+    # sigmoid(x) = exp(x) this far to the left: 3 : 1.
     routing = route_logits(
-        [[-1e4, -1e4]], top_k=2, score_function="sigmoid", normalize=True
+        [[-1e4, -1e4 + math.log(3.0)]],
+        top_k=2,
+        score_function="sigmoid",
+        normalize=True,
     )
-    np.testing.assert_array_equal(routing.combine_weights, [[0.0, 0.0]])
+    np.testing.assert_array_equal(routing.expert_indices, [[1, 0]])
+    np.testing.assert_allclose(
+        routing.combine_weights, [[0.75, 0.25]], rtol=1e-10
+    )
 
 
 def test_a_nan_token_leaves_the_others_alone():
