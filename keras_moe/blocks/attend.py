@@ -4,14 +4,16 @@ import math
 
 from keras import ops
 
+from keras_moe.ops.widen import widen
+
 
 def attend(query, key, value, visible, scale=None, soft_cap=None):
     """Mix the values that each query may look at.
 
     `softmax(scale * query key^T) value`, and with a soft cap s the scores
     are `s * tanh(scores / s)` (Gemma 2, https://arxiv.org/abs/2408.00118,
-    section 2). Scores and softmax are float32. A query that sees nothing
-    gets the mean of all values.
+    section 2). Scores and softmax are float32 or wider. A query that sees
+    nothing gets the mean of all values.
 
     Args:
         query: float tensor of shape (B, L, N, D).
@@ -64,7 +66,7 @@ def _attend(query, key, value, visible, scale, soft_cap):
         (batch_size, shared, groups * length, head_dim),
     )
     scores = ops.matmul(query, ops.swapaxes(key, 2, 3))
-    scores = ops.cast(scores, "float32") * scale
+    scores = widen(scores) * scale
     if soft_cap is not None:
         scores = soft_cap * ops.tanh(scores / soft_cap)
     scores = ops.reshape(scores, (batch_size, shared * groups, length, -1))

@@ -3,6 +3,8 @@
 import numpy as np
 from keras import ops
 
+from keras_moe.ops.widen import widen
+
 
 def rotate(inputs, positions, frequencies, interleaved=False, magnitude=1.0):
     """Rotate pairs of features by an angle that grows with position.
@@ -38,7 +40,7 @@ def rotate(inputs, positions, frequencies, interleaved=False, magnitude=1.0):
     sine = (ops.sin(angle) * magnitude)[..., None, :]
     num_pairs = frequencies.shape[0]
     turned, rest = inputs[..., : 2 * num_pairs], inputs[..., 2 * num_pairs :]
-    turned = ops.cast(turned, "float32")
+    turned = widen(turned)
     if interleaved:
         shape = (*ops.shape(turned)[:-1], num_pairs, 2)
         pairs = ops.reshape(turned, shape)

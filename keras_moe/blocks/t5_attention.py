@@ -3,6 +3,8 @@
 import keras
 from keras import ops
 
+from keras_moe.ops.widen import widen
+
 # Large enough to give a weight of exactly 0 after a float32 softmax, finite
 # so that a row without any visible key does not become NaN.
 HIDDEN_SCORE = -1e9
@@ -181,7 +183,7 @@ class T5Attention(keras.layers.Layer):
 
 def _weigh_values(queries, keys, values, position_bias, attention_mask, kept):
     scores = ops.einsum("bqnd,bknd->bnqk", queries, keys)
-    scores = ops.cast(scores, "float32") + ops.cast(position_bias, "float32")
+    scores = widen(scores) + widen(position_bias)
     visible = attention_mask[:, None] > 0
     weights = _softmax(ops.where(visible, scores, HIDDEN_SCORE))
     weights = ops.cast(weights, values.dtype) * kept

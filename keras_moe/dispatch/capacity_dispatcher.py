@@ -97,7 +97,7 @@ class CapacityDispatcher(Dispatcher):
         # Filled slots sort to the front, expert by expert without gaps.
         order = stable_argsort(slot, num_experts * capacity)
         filled_slots = count(slot // capacity, num_experts)  # (G, E)
-        starts = ops.cumsum(filled_slots, axis=1) - filled_slots
+        starts = ops.cumsum(filled_slots, axis=1, dtype="int32") - filled_slots
         position = ops.arange(capacity, dtype="int32")
         rank = starts[..., None] + position  # (G, E, C)
         filled = position < filled_slots[..., None]

@@ -29,7 +29,7 @@ class DenseDispatcher(Dispatcher):
 
     def __init__(self, plan, assignment, num_experts):
         weights = ops.where(assignment.kept, plan.combine_weights, 0.0)
-        chosen = ops.one_hot(plan.expert_indices, num_experts)
+        chosen = ops.one_hot(plan.expert_indices, num_experts, dtype="float32")
         self._weights = ops.einsum("gsk,gske->gse", weights, chosen)
         self._num_experts = num_experts
 

@@ -1,5 +1,7 @@
 """Stacked kernels: what all banks of experts have in common."""
 
+import operator
+
 import keras
 from keras import ops
 
@@ -82,7 +84,8 @@ class ExpertBank(keras.layers.Layer):
         return self._compute(self._on_groups)(rows, group_sizes, *kernels)
 
     def _on_blocks(self, rows, *kernels):
-        return self.feed_forward(rows, ops.matmul, *kernels)
+        # `ops.matmul` turns float64 into float32 on JAX and PyTorch.
+        return self.feed_forward(rows, operator.matmul, *kernels)
 
     def _on_groups(self, rows, group_sizes, *kernels):
         def multiply(rows, kernel):

@@ -151,7 +151,7 @@ class TopKRouter(keras.layers.Layer):
             name="kernel",
             shape=(inputs_shape[-1], self.num_experts),
             initializer=self.kernel_initializer,
-            regularizer=self.kernel_regularizer,
+            regularizer=self.kernel_regularizer and self._regularize,
         )
         self.expert_bias = None
         if self.use_expert_bias:
@@ -200,9 +200,15 @@ class TopKRouter(keras.layers.Layer):
     def _add_losses(self, plan):
         if self.load_balancing_loss_weight:
             loss = load_balancing_loss(plan)
-            self.add_loss(self.load_balancing_loss_weight * loss)
+            self._add_loss(self.load_balancing_loss_weight * loss)
         if self.router_z_loss_weight:
-            self.add_loss(self.router_z_loss_weight * router_z_loss(plan))
+            self._add_loss(self.router_z_loss_weight * router_z_loss(plan))
+
+    def _add_loss(self, loss):
+        self.add_loss(_as_floatx(loss))
+
+    def _regularize(self, kernel):
+        return _as_floatx(self.kernel_regularizer(kernel))
 
     def _update_expert_bias(self, plan):
         if self.expert_bias_update_rate and self.trainable:
@@ -273,3 +279,8 @@ class TopKRouter(keras.layers.Layer):
                 config["score_function"]
             )
         return cls(**config)
+
+
+def _as_floatx(loss):
+    # The dtype of a model's own loss: TensorFlow adds no other to it.
+    return ops.cast(loss, keras.config.floatx())

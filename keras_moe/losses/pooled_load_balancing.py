@@ -43,7 +43,9 @@ def pooled_load_balancing_loss(plans):
     """
     plans = list(plans)
     num_experts = _common_num_experts(plans)
-    num_tokens = sum(_sum_over_tokens(1.0, plan) for plan in plans)
+    num_tokens = sum(
+        ops.sum(ops.cast(plan.padding_mask, "float32")) for plan in plans
+    )
     pairs = sum(tokens_per_expert(_by_logits(plan)) for plan in plans)
     probs = sum(
         _sum_over_tokens(softmax(plan.router_logits), plan) for plan in plans

@@ -11,11 +11,17 @@ the host after every block. With `known_count`, there are as many as the worst
 group sizes need, longer ones, and the spare ones multiply zeros.
 """
 
+import numpy as np
 from keras import ops
+
+from keras_moe.ops.widen import result_dtype
+from keras_moe.ops.widen import widen
 
 LARGEST_BLOCK = 128
 LARGEST_OF_KNOWN_COUNT = 2048
 SMALLEST_BLOCK = 2
+# JAX takes positions of one dtype, and in its 64-bit mode a plain 0 is int64.
+ZERO = np.int32(0)
 
 
 def grouped_rows(
@@ -52,14 +58,14 @@ def grouped_rows(
 
     def multiply_block(index, outputs):
         row, kernel_index, in_group = blocks.at(index)
-        rows = ops.slice(padded, (row, 0), (block, inner))
+        rows = ops.slice(padded, (row, ZERO), (block, inner))
         kernel = ops.slice(
-            kernels, (kernel_index, 0, 0), (1, *kernels.shape[1:])
+            kernels, (kernel_index, ZERO, ZERO), (1, *kernels.shape[1:])
         )[0]
         if transpose_kernels:
             kernel = ops.transpose(kernel)
-        product = ops.where(in_group, ops.matmul(rows, kernel), 0)
-        return ops.slice_update(outputs, (row, 0), product)
+        product = ops.where(in_group, rows @ kernel, 0)
+        return ops.slice_update(outputs, (row, ZERO), product)
 
     outputs = ops.zeros((num_rows + block, outer), dtype=inputs.dtype)
     outputs = ops.fori_loop(0, blocks.count, multiply_block, outputs)
@@ -76,7 +82,8 @@ def grouped_outer(inputs, cotangents, group_sizes, known_count=False):
         known_count: bool, as for `grouped_rows`.
 
     Returns:
-        Tensor of shape (E, D, F), 0 for empty groups; summed in float32.
+        Tensor of shape (E, D, F), 0 for empty groups; summed in float32 or
+        wider.
 
     Example:
 
@@ -98,15 +105,20 @@ def grouped_outer(inputs, cotangents, group_sizes, known_count=False):
     def add_block(index, sums):
         row, group, in_group = blocks.at(index)
         # Both sides are masked: 0 times a neighbour's NaN would be a NaN.
-        rows = ops.slice(padded, (row, 0), (block, inner))
+        rows = ops.slice(padded, (row, ZERO), (block, inner))
         rows = ops.where(in_group, rows, 0)
-        columns = ops.slice(padded_cotangents, (row, 0), (block, outer))
+        columns = ops.slice(padded_cotangents, (row, ZERO), (block, outer))
         columns = ops.where(in_group, columns, 0)
-        product = ops.cast(ops.matmul(ops.transpose(rows), columns), "float32")
-        current = ops.slice(sums, (group, 0, 0), (1, inner, outer))
-        return ops.slice_update(sums, (group, 0, 0), current + product[None])
+        product = widen(ops.transpose(rows) @ columns)
+        current = ops.slice(sums, (group, ZERO, ZERO), (1, inner, outer))
+        return ops.slice_update(
+            sums, (group, ZERO, ZERO), current + product[None]
+        )
 
-    sums = ops.zeros((group_sizes.shape[0], inner, outer), dtype="float32")
+    sums = ops.zeros(
+        (group_sizes.shape[0], inner, outer),
+        dtype=result_dtype(inputs.dtype, "float32"),
+    )
     sums = ops.fori_loop(0, blocks.count, add_block, sums)
     return ops.cast(sums, inputs.dtype)
 
@@ -119,10 +131,11 @@ class _Blocks:
         known_count = known_count and isinstance(num_rows, int)
         block = _block_size(num_rows, num_groups, known_count)
         self._last_group = num_groups - 1
-        self._group_starts = ops.cumsum(group_sizes) - group_sizes
-        self._group_ends = ops.cumsum(group_sizes)
+        # With a dtype, or JAX's 64-bit mode makes them int64.
+        self._group_ends = ops.cumsum(group_sizes, dtype="int32")
+        self._group_starts = self._group_ends - group_sizes
         blocks_per_group = (group_sizes + block - 1) // block
-        self._block_ends = ops.cumsum(blocks_per_group)
+        self._block_ends = ops.cumsum(blocks_per_group, dtype="int32")
         self._first_block = self._block_ends - blocks_per_group
         self._positions = ops.arange(block, dtype="int32")
         self._end = num_rows
@@ -134,7 +147,9 @@ class _Blocks:
 
     def at(self, index):
         """Return the block's first row, its group and its rows' mask."""
-        group = ops.sum(ops.cast(self._block_ends <= index, "int32"))
+        index = ops.cast(index, "int32")
+        passed = ops.cast(self._block_ends <= index, "int32")
+        group = ops.cast(ops.sum(passed), "int32")
         # A spare block goes to the padding, and no row of it is real.
         group = ops.minimum(group, self._last_group)
         row = self._group_starts[group]

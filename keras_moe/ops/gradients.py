@@ -1,5 +1,7 @@
 """Functions that bring their own gradient."""
 
+from keras import ops
+
 from keras_moe.ops.backend import load
 
 _custom_vjp = load("custom_vjp")
@@ -12,7 +14,8 @@ def custom_vjp(forward, backward):
         forward: function of tensors, `forward(*differentiable, *constants)`,
             that returns one tensor.
         backward: function `backward(*differentiable, *constants, cotangent)`
-            that returns one gradient for each differentiable tensor.
+            that returns one gradient for each differentiable tensor, cast
+            to that tensor's dtype if it has another.
 
     Returns:
         A function `apply(differentiable, constants)` of two tuples of
@@ -27,4 +30,15 @@ def custom_vjp(forward, backward):
     >>> float(square((ops.convert_to_tensor(3.0),), ()))
     9.0
     """
-    return _custom_vjp.custom_vjp(forward, backward)
+
+    def backward_in_their_dtypes(*arguments):
+        # The cotangent may be wider than some of the tensors, and products
+        # with it as well; no backend takes a gradient of another dtype.
+        return [
+            ops.cast(gradient, tensor.dtype)
+            for gradient, tensor in zip(
+                backward(*arguments), arguments, strict=False
+            )
+        ]
+
+    return _custom_vjp.custom_vjp(forward, backward_in_their_dtypes)

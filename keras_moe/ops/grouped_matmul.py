@@ -1,11 +1,11 @@
 """One product per group of rows: the arithmetic of sparse experts."""
 
-from keras import backend
 from keras import ops
 
 from keras_moe.ops.backend import load
 from keras_moe.ops.gradients import custom_vjp
 from keras_moe.ops.implementations import check_implementation
+from keras_moe.ops.widen import result_dtype
 
 _kernels = load("grouped_kernels")
 
@@ -52,10 +52,10 @@ def grouped_matmul(inputs, kernels, group_sizes, implementation="auto"):
     group_sizes = ops.cast(ops.convert_to_tensor(group_sizes), "int32")
     _check_shapes(inputs, kernels, group_sizes)
     check_implementation(implementation, _kernels.IMPLEMENTATIONS)
-    dtype = backend.result_type(inputs.dtype, kernels.dtype)
+    dtype = result_dtype(inputs.dtype, kernels.dtype)
     inputs, kernels = ops.cast(inputs, dtype), ops.cast(kernels, dtype)
     if inputs.shape[0] == 0:
-        return ops.matmul(inputs, kernels[0])
+        return inputs @ kernels[0]
     product = _PRODUCTS[implementation]
     return product((inputs, kernels), (group_sizes,))
 

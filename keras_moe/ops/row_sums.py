@@ -2,6 +2,8 @@
 
 from keras import ops
 
+from keras_moe.ops.widen import result_dtype
+
 
 def copy_rows(tokens, index):
     """Copy the tokens of an index, one row each.
@@ -67,10 +69,12 @@ def sum_weighted_rows(rows, weights, inverse):
     >>> np.array(sum_weighted_rows(rows, weights, inverse)).tolist()
     [[4.5]]
     """
+    dtype = result_dtype(rows.dtype, weights.dtype)
+    weights = ops.cast(weights, dtype)
     total = 0.0
     for choice in range(inverse.shape[1]):
         chosen = ops.take(rows, inverse[:, choice], axis=0)  # (T, H)
-        total = total + ops.multiply(weights[:, choice, None], chosen)
+        total = total + weights[:, choice, None] * ops.cast(chosen, dtype)
     return ops.cast(total, rows.dtype)
 
 
@@ -99,10 +103,12 @@ def sum_weighted_rows_gradient(rows, weights, order, inverse, cotangent):
     >>> np.array(for_rows).tolist(), np.array(for_weights).tolist()
     ([[5.0], [20.0]], [[10.0, 20.0]])
     """
+    dtype = result_dtype(rows.dtype, weights.dtype)
     per_row = ops.take(ops.reshape(weights, (-1,)), order)[:, None]  # (R, 1)
     from_token = ops.take(cotangent, order // inverse.shape[1], axis=0)
-    for_rows = ops.cast(ops.multiply(per_row, from_token), rows.dtype)
-    # The product of two half-precision numbers may overflow, hence the cast.
-    products = ops.multiply(ops.cast(rows, weights.dtype), from_token)
+    # The product of two half-precision numbers may overflow, hence the casts.
+    from_token = ops.cast(from_token, dtype)
+    for_rows = ops.cast(per_row, dtype) * from_token
+    products = ops.cast(rows, dtype) * from_token
     for_weights = ops.take(ops.sum(products, axis=-1), inverse)  # (T, K)
-    return for_rows, for_weights
+    return ops.cast(for_rows, rows.dtype), ops.cast(for_weights, weights.dtype)

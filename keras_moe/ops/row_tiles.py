@@ -9,6 +9,8 @@ the cache, the copy of a whole kernel goes to memory and back.
 from keras import ops
 
 from keras_moe.ops import blocks
+from keras_moe.ops.widen import result_dtype
+from keras_moe.ops.widen import widen
 
 TILE = 64
 
@@ -42,23 +44,27 @@ def grouped_rows(inputs, kernels, group_sizes, transpose_kernels):
     outer = kernels.shape[2]
     tile = TILE if inner % TILE == 0 else inner
     tiles_per_row = inner // tile
-    ends = ops.cumsum(group_sizes)
+    ends = ops.cumsum(group_sizes, dtype="int32")
     position = ops.arange(num_rows, dtype="int32")
-    passed = position[:, None] >= ends[None, :]  # (R, E)
-    group = ops.sum(ops.cast(passed, "int32"), axis=-1)  # (R,)
+    passed = ops.cast(position[:, None] >= ends[None, :], "int32")  # (R, E)
+    group = ops.cast(ops.sum(passed, axis=-1), "int32")  # (R,)
 
     def add_tile(index, outputs):
+        index = ops.cast(index, "int32")
         row, start = index // tiles_per_row, index % tiles_per_row * tile
-        kernel = ops.slice(kernels, (group[row], start, 0), (1, tile, outer))
+        kernel = ops.slice(
+            kernels, (group[row], start, blocks.ZERO), (1, tile, outer)
+        )
         numbers = ops.slice(inputs, (row, start), (1, tile))
-        current = ops.slice(outputs, (row, 0), (1, outer))
+        current = ops.slice(outputs, (row, blocks.ZERO), (1, outer))
         return ops.slice_update(
             outputs,
-            (row, 0),
-            current + ops.cast(ops.matmul(numbers, kernel[0]), "float32"),
+            (row, blocks.ZERO),
+            current + widen(numbers @ kernel[0]),
         )
 
-    outputs = ops.zeros((num_rows, outer), dtype="float32")
+    dtype = result_dtype(inputs.dtype, "float32")
+    outputs = ops.zeros((num_rows, outer), dtype=dtype)
     num_tiles = ends[-1] * tiles_per_row
     outputs = ops.fori_loop(0, num_tiles, add_tile, outputs)
     return ops.cast(outputs, inputs.dtype)

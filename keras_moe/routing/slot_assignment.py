@@ -104,7 +104,7 @@ def assign_slots(plan, num_experts, capacity, priority="position"):
         ops.arange(pairs, dtype="int32")[None, :], (num_groups, pairs)
     )
     counts = count(candidates, num_experts + 1)  # (G, E + 1), last: padding
-    starts = ops.cumsum(counts, axis=1) - counts
+    starts = ops.cumsum(counts, axis=1, dtype="int32") - counts
     slots = rank - ops.take_along_axis(starts, sorted_experts, axis=1)
     slots = ops.take_along_axis(slots, invert_permutation(order), axis=1)
     # (G, K * S) -> (G, K, S) -> (G, S, K)

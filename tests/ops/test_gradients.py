@@ -1,5 +1,6 @@
 """Functions that bring their own gradient."""
 
+import keras
 import numpy as np
 import pytest
 from keras import ops
@@ -64,3 +65,23 @@ def test_a_function_may_be_compiled(vjp, compiled):
     )
     np.testing.assert_allclose(value, [6.0])
     np.testing.assert_allclose(np.ravel(gradients), [10.0, 200.0])
+
+
+def test_a_gradient_has_the_dtype_of_its_tensor(vjp):
+    # A float16 tensor and a float32 one: the product and what comes back are
+    # float32. No backend takes a gradient of another dtype.
+    dtypes = {}
+
+    def backward(x, y, cotangent):
+        dtypes["cotangent"] = keras.backend.standardize_dtype(cotangent.dtype)
+        return ops.multiply(y, cotangent), ops.multiply(x, cotangent)
+
+    multiply = custom_vjp(ops.multiply, backward)
+    _, gradients = vjp(
+        lambda x, y: multiply((x, y), ()),
+        (np.float16([3.0]), np.float32([5.0])),
+        np.ones(1),
+    )
+    assert dtypes == {"cotangent": "float32"}
+    np.testing.assert_allclose(gradients[0], [5.0])
+    np.testing.assert_allclose(gradients[1], [3.0])

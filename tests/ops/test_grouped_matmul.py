@@ -230,3 +230,22 @@ def test_shapes_that_do_not_fit_are_refused(
             np.zeros(group_sizes, "int32"),
         )
     assert f"inputs.shape={inputs}" in str(error.value)
+
+
+def test_float64_is_multiplied_and_summed_in_float64(backend, vjp, products):
+    if backend == "jax":
+        pytest.skip("64-bit numbers are a mode there: tests/layers")
+    # 1e8 + 1 - 1e8, which is 0 in float32: along a row, and over the rows.
+    terms = np.array([1e8, 1.0, -1e8])
+    inputs = np.zeros((4, 3))
+    inputs[0], inputs[1:, 0] = terms, terms
+    for product in products:
+        outputs, gradients = vjp(
+            lambda inputs, kernels, product=product: product(
+                inputs, kernels, ops.convert_to_tensor(np.int32([1, 3]))
+            ),
+            (inputs, np.ones((2, 3, 1))),
+            np.ones((4, 1)),
+        )
+        assert outputs[0, 0] == 1.0
+        assert gradients[1][1, 0, 0] == 1.0
