@@ -6,6 +6,8 @@ from typing import NamedTuple
 
 import keras
 
+from keras_moe.checkpoints.adapted_variable import AdaptedVariable
+from keras_moe.checkpoints.adapted_variable import adapted
 from keras_moe.checkpoints.checkpoint_folder import shorten
 from keras_moe.checkpoints.layouts import SAME
 from keras_moe.checkpoints.layouts import Layout
@@ -71,7 +73,7 @@ class Match(NamedTuple):
     """Variables with the names of their tensors.
 
     Attributes:
-        variables: list of Keras variables.
+        variables: list of Keras variables, or of `AdaptedVariable`.
         names: list of str, in the layout's order.
         layout: `Layout` between them.
     """
@@ -138,6 +140,8 @@ def _variable(model, path, layer):
     for name in path.format(layer=layer).split("."):
         if name.isdigit():
             value = value[int(name)]
+        elif adapted(value, name):
+            value = AdaptedVariable(value, name)
         else:
             value = getattr(value, name, None)
         if value is None:
@@ -175,14 +179,18 @@ def saved_variables(model):
 
 
 def _check_variables(model, matches, missing):
-    times = Counter(id(v) for each in matches for v in each.variables)
-    twice = [
-        v.path for each in matches for v in each.variables if times[id(v)] > 1
+    matched = [
+        part
+        for each in matches
+        for variable in each.variables
+        for part in getattr(variable, "parts", [variable])
     ]
+    times = Counter(map(id, matched))
+    twice = [part.path for part in matched if times[id(part)] > 1]
     if twice:
         raise ValueError(
             f"Expected one rule for each variable. Received: {shorten(twice)} "
-            "in several. Mend the rule table."
+            "in several. Fix the rule table."
         )
     if missing:
         return  # The names say more.
@@ -190,7 +198,7 @@ def _check_variables(model, matches, missing):
     if left:
         raise ValueError(
             "Expected a rule for every variable. Received: none for "
-            f"{shorten(left)}. Mend the rule table."
+            f"{shorten(left)}. Fix the rule table."
         )
 
 

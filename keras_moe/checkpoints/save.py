@@ -80,7 +80,8 @@ def _check_floats(matches):
     if quantized:
         raise ValueError(
             "Expected floating-point weights. Received: a model that is "
-            f"quantized in {shorten(quantized)}. Save it with `save`."
+            f"quantized in {shorten(quantized)}. Save it with `save`, or call "
+            "`save_pretrained` before `quantize`."
         )
 
 

@@ -12,6 +12,7 @@ import safetensors.numpy
 from safetensors.numpy import load_file
 
 from keras_moe.checkpoints import CheckpointFolder
+from keras_moe.checkpoints.load import load_checkpoint
 from keras_moe.checkpoints.rules import to_numpy
 from keras_moe.models import MixtralBackbone
 from keras_moe.models import MixtralCausalLM
@@ -360,12 +361,56 @@ def test_a_quantized_model_is_refused(make_model, tmp_path):
     assert not (tmp_path / "folder").exists()
 
 
-def test_a_variable_without_a_rule_is_refused(make_model, tmp_path):
+def test_a_variable_without_a_rule_is_refused(
+    make_model, tmp_path, monkeypatch
+):
     backbone = make_model().backbone
-    backbone.enable_lora(2)
+    without_embedding = backbone.architecture._replace(
+        rules=backbone.architecture.rules[1:]
+    )
+    monkeypatch.setattr(MixtralBackbone, "architecture", without_embedding)
     with pytest.raises(ValueError, match="Expected a rule for every variable"):
         backbone.save_pretrained(tmp_path / "folder")
     assert not (tmp_path / "folder").exists()
+
+
+def test_adapters_are_merged_into_what_is_written(make_model, logits, tmp_path):
+    model = make_model()
+    attention = model.backbone.decoder_blocks[1].attention
+    key = to_numpy(attention.key.kernel)
+    model.backbone.enable_lora(2, ["query", "key", "token_embedding"])
+    rng = np.random.default_rng(0)
+    for variable in model.trainable_variables:
+        variable.assign(rng.normal(0.0, 0.3, variable.shape))
+    adapted = logits(model)
+    model.save_pretrained(tmp_path)
+    first, second = (
+        to_numpy(each)
+        for each in (attention.key.lora_kernel_a, attention.key.lora_kernel_b)
+    )
+    # Rank and alpha are both 2: the adapters count once. (H, M, D) -> (M D, H)
+    merged = key + np.einsum("hmr,rd->hmd", first, second)
+    stored = tensors(tmp_path)["model.layers.1.self_attn.k_proj.weight"]
+    np.testing.assert_allclose(
+        stored, merged.reshape(len(key), -1).T, rtol=0, atol=1e-6
+    )
+    # Two orders of summation over 16 features of size 1.
+    np.testing.assert_allclose(logits(load(tmp_path)), adapted, atol=1e-4)
+    # The model in memory is the one that was trained.
+    np.testing.assert_allclose(logits(model), adapted, atol=1e-6)
+    assert not any("lora" in name for name in tensors(tmp_path))
+
+
+def test_a_checkpoint_replaces_a_weight_and_its_adapters(make_model, tmp_path):
+    model = make_model()
+    model.save_pretrained(tmp_path)
+    other = make_model().backbone
+    other.enable_lora(2)
+    for variable in other.trainable_variables:
+        variable.assign(np.ones(variable.shape))
+    load_checkpoint(other, CheckpointFolder(tmp_path), other.architecture)
+    other.save_pretrained(tmp_path / "again")
+    assert same_tensors(tensors(tmp_path), tensors(tmp_path / "again"))
 
 
 def test_frozen_weights_are_saved_too(make_model, tmp_path):
