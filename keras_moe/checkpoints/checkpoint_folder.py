@@ -8,6 +8,7 @@ from pathlib import PureWindowsPath
 
 from keras_moe.checkpoints.block_scales import check_scales
 from keras_moe.checkpoints.block_scales import scale_blocks
+from keras_moe.checkpoints.exchange import restore
 from keras_moe.checkpoints.safetensors_file import SafetensorsFile
 
 CONFIG = "config.json"
@@ -61,6 +62,7 @@ class CheckpointFolder:
                 f"Expected a folder with {CONFIG} and safetensors files. "
                 f"Received: {self.path}, {found}."
             )
+        restore(self.path)
         self.config = read_json(self.path / CONFIG)
         self._files = self._open()
         self._scaled = {

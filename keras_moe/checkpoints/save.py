@@ -3,8 +3,6 @@
 import json
 import os
 import re
-import shutil
-import tempfile
 from pathlib import Path
 
 import keras
@@ -14,20 +12,20 @@ from keras_moe.checkpoints.checkpoint_folder import CONFIG
 from keras_moe.checkpoints.checkpoint_folder import INDEX
 from keras_moe.checkpoints.checkpoint_folder import WEIGHTS
 from keras_moe.checkpoints.checkpoint_folder import shorten
+from keras_moe.checkpoints.exchange import exchange
 from keras_moe.checkpoints.load import LONG
 from keras_moe.checkpoints.rules import match
 from keras_moe.checkpoints.rules import to_numpy
 
-# Ours and those of transformers; the first number only where names clashed.
+# Those of transformers; the first number is one of our earlier version's.
 SHARD = re.compile(r"model-(\d+-)?\d{5}-of-\d{5}\.safetensors")
 
 
 def save_checkpoint(model, path, architecture, arguments, max_shard_bytes):
     """Write a model so that transformers reads it.
 
-    Everything is written beside the files of an older checkpoint first. Then
-    `config.json` and the weights are renamed, the weights in one step, and
-    the older shards go. What fails leaves the older checkpoint as it was.
+    The folder holds the older checkpoint or the new one, whatever happens
+    while it is written: see `keras_moe.checkpoints.exchange`.
 
     Args:
         model: backbone.
@@ -42,6 +40,7 @@ def save_checkpoint(model, path, architecture, arguments, max_shard_bytes):
 
     Example:
 
+    >>> import tempfile
     >>> from keras_moe.models import MixtralBackbone
     >>> backbone = MixtralBackbone(
     ...     vocabulary_size=8, num_layers=1, num_query_heads=2,
@@ -60,14 +59,10 @@ def save_checkpoint(model, path, architecture, arguments, max_shard_bytes):
     matches = match(model, architecture.rules)
     _check_floats(matches)
     path = _make_folder(path)
-    unfinished = Path(tempfile.mkdtemp(prefix=".unfinished-", dir=path))
-    try:
+    with exchange(path, _belongs_to_weights, (INDEX, WEIGHTS)) as unfinished:
         shards = _write_shards(matches, unfinished, max_shard_bytes)
-        _name_shards(shards, unfinished, path)
+        _name_shards(shards, unfinished)
         (unfinished / CONFIG).write_text(json.dumps(config, indent=2))
-        _take_place(unfinished, path)
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
 
 
 def _check_floats(matches):
@@ -128,14 +123,14 @@ def _write_shards(matches, folder, max_shard_bytes):
     return shards
 
 
-def _name_shards(shards, folder, path):
-    """Rename shards; no name of a shard is taken in `path`."""
+def _name_shards(shards, folder):
+    """Give shards their published names, and write their index."""
     if len(shards) == 1:
         os.replace(shards[0][0], folder / WEIGHTS)
         return
-    names = _free_names(len(shards), path)
     shard_of = {}
-    for (file, tensors, _), name in zip(shards, names, strict=True):
+    for number, (file, tensors, _) in enumerate(shards, 1):
+        name = f"model-{number:05d}-of-{len(shards):05d}.safetensors"
         os.replace(file, folder / name)
         shard_of.update(dict.fromkeys(tensors, name))
     total = sum(size for *_, size in shards)
@@ -143,58 +138,5 @@ def _name_shards(shards, folder, path):
     (folder / INDEX).write_text(json.dumps(index, indent=2))
 
 
-def _free_names(count, path):
-    attempt, prefix = 1, "model"
-    while True:
-        names = [
-            f"{prefix}-{number:05d}-of-{count:05d}.safetensors"
-            for number in range(1, count + 1)
-        ]
-        if not any((path / name).exists() for name in names):
-            return names
-        attempt += 1
-        prefix = f"model-{attempt}"
-
-
-def _take_place(unfinished, path):
-    """Move a checkpoint to where an older one may be.
-
-    A single file comes before an index for every reader. So the step that
-    counts, the last before the older shards go, is the new single file over
-    the older one, or the new index, or without the older single file.
-    """
-    new = {file.name for file in unfinished.iterdir()}
-    old = {
-        file.name
-        for file in path.iterdir()
-        if file.name in (WEIGHTS, INDEX) or SHARD.fullmatch(file.name)
-    }
-    shards = new - {CONFIG, INDEX, WEIGHTS}
-    before = {name: _content(path / name) for name in (CONFIG, INDEX)}
-    try:
-        for name in (*sorted(shards), CONFIG, WEIGHTS, INDEX):
-            if name in new:
-                os.replace(unfinished / name, path / name)
-        if INDEX in new:
-            (path / WEIGHTS).unlink(missing_ok=True)
-    except BaseException:
-        for name in shards:
-            (path / name).unlink(missing_ok=True)
-        for name, content in before.items():
-            _put_back(path / name, content)
-        raise
-    for name in sorted(old - new):
-        (path / name).unlink(missing_ok=True)
-
-
-def _content(file):
-    return file.read_bytes() if file.is_file() else None
-
-
-def _put_back(file, content):
-    if content == _content(file):
-        return
-    if content is None:
-        file.unlink()
-    else:
-        file.write_bytes(content)
+def _belongs_to_weights(name):
+    return name in (WEIGHTS, INDEX) or bool(SHARD.fullmatch(name))

@@ -6,6 +6,7 @@ from pathlib import Path
 from keras_moe.checkpoints.checkpoint_folder import CONFIG
 from keras_moe.checkpoints.checkpoint_folder import CheckpointFolder
 from keras_moe.checkpoints.checkpoint_folder import read_json
+from keras_moe.checkpoints.exchange import restore
 from keras_moe.checkpoints.keras_hub_folder import KerasHubFolder
 
 HUGGING_FACE = "hf://"
@@ -38,6 +39,7 @@ def published_folder(preset, weights=True):
         if not path.is_dir():
             _check_not_a_path(preset, path)
             return None
+    restore(path)
     if not (path / CONFIG).is_file():
         raise ValueError(
             f"Expected {CONFIG} in the folder of a preset. Received: {preset}, "
