@@ -6,8 +6,10 @@ slow down a training script that never exports.
 """
 
 import importlib
+import sys
+from pathlib import Path
 
-__version__ = "0.1.0"
+from keras_moe.version import __version__ as __version__
 
 __all__ = [
     "blocks",
@@ -25,8 +27,20 @@ __all__ = [
     "visualization",
 ]
 
-# Registered classes must be known before `keras.saving.load_model` runs.
-from keras_moe import layers as layers
+
+def _is_command():
+    """Return whether this process is `keras-moe` or `-m keras_moe.cli`."""
+    program = Path(sys.argv[0]).stem if sys.argv else ""
+    # `python -m` has no file name yet while it looks for the module.
+    return program == "keras-moe" or (
+        program == "-m" and "keras_moe.cli" in sys.orig_argv
+    )
+
+
+# Registered classes must be known before `keras.saving.load_model` runs. The
+# commands import what they need: `--help` does not wait for Keras.
+if not _is_command():
+    from keras_moe import layers as layers
 
 
 def __getattr__(name):

@@ -5,7 +5,12 @@ from typing import Annotated
 
 import typer
 
-from keras_moe.cli.language_model import ModelSize
+from keras_moe.cli.backend import import_models
+from keras_moe.cli.console import make_console
+from keras_moe.cli.fit import describe
+from keras_moe.cli.fit import fit
+from keras_moe.cli.run_folder import RunFolder
+from keras_moe.cli.training import TrainingSettings
 
 PROMPT = "def __init__(self, "
 
@@ -14,29 +19,55 @@ def demo(
     run_dir: Annotated[
         Path, typer.Option(help="Folder for everything that is written.")
     ] = Path("runs/demo"),
-    steps: Annotated[int, typer.Option(min=1, help="Training steps.")] = 900,
+    steps: Annotated[
+        int, typer.Option(min=1, help="Training steps.")
+    ] = TrainingSettings().steps,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Train again from the start.")
+    ] = False,
 ):
-    """Train on real text, generate, export, verify: some minutes."""
-    from rich.console import Console
+    """Train on real text, generate, export, verify: some minutes.
 
+    A second demo in the same folder goes on where the first one stopped.
+    """
     from keras_moe.cli.export import write
     from keras_moe.cli.generate import continue_prompt
-    from keras_moe.cli.train import fit
 
-    console = Console(highlight=False, soft_wrap=True)
+    import_models()
+    console = make_console()
+    folder = RunFolder(run_dir)
     console.rule("1. Train")
-    model, _ = fit(
-        ModelSize(),
-        run_dir=run_dir,
-        steps=steps,
-        batch_size=16,
-        sequence_length=128,
-        learning_rate=3e-3,
-    )
+    model = _trained(console, folder, TrainingSettings(steps=steps), overwrite)
     console.rule("2. Generate")
     console.print(continue_prompt(model, PROMPT, num_tokens=300), markup=False)
     console.rule("3. Export and verify")
     write(model, run_dir / "saved_model", overwrite=True)
     console.rule("4. Look")
     console.print(f"Serve:       {run_dir / 'saved_model'}")
-    console.print(f"TensorBoard: tensorboard --logdir {run_dir / 'logs'}")
+    console.print(f"TensorBoard: tensorboard --logdir {folder.logs}")
+
+
+def _trained(console, folder, settings, overwrite):
+    """Return the demo's model: trained, trained to the end, or read back."""
+    from keras_moe.cli.checkpoint import read_record
+    from keras_moe.cli.language_model import load_model
+
+    if overwrite or not folder.holds_a_run():
+        return fit(settings, folder, overwrite=overwrite)
+    record = {}
+    if folder.checkpoint.is_file():
+        record = read_record(folder.checkpoint)
+    if record.get("settings") != settings.to_dict():
+        raise ValueError(
+            "Expected a folder without a run, or with this demo's. Received: "
+            f"--run-dir {folder.path}, which holds {describe(folder)} with "
+            "other settings. Add --overwrite to start again, or name another "
+            "folder."
+        )
+    if record["step"] == settings.steps:
+        console.print(
+            f"{folder.path} holds {describe(folder)}, which is used; "
+            "--overwrite trains again."
+        )
+        return load_model(folder.model)
+    return fit(settings, folder, resume=True)

@@ -5,6 +5,9 @@ from typing import Annotated
 
 import typer
 
+from keras_moe.cli.backend import import_models
+from keras_moe.cli.console import make_console
+
 
 def export(
     model: Annotated[
@@ -13,15 +16,29 @@ def export(
     path: Annotated[
         Path, typer.Argument(help="Folder that TF Serving will watch.")
     ],
-    version: Annotated[int, typer.Option(min=1)] = 1,
+    version: Annotated[
+        int, typer.Option(min=1, help="TF Serving loads the highest.")
+    ] = 1,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace this version.")
+    ] = False,
     verify: Annotated[
         bool, typer.Option(help="Compare with the model, without Keras.")
     ] = True,
 ):
     """Export a model as a SavedModel for TF Serving."""
     from keras_moe.cli.language_model import load_model
+    from keras_moe.cli.language_model import model_file
 
-    write(load_model(model), path, version=version, verify=verify)
+    file = model_file(model)
+    import_models()
+    write(
+        load_model(file),
+        path,
+        version=version,
+        overwrite=overwrite,
+        verify=verify,
+    )
 
 
 def write(model, path, version=1, overwrite=False, verify=True):
@@ -40,12 +57,11 @@ def write(model, path, version=1, overwrite=False, verify=True):
     Raises:
         ValueError: If the version exists and `overwrite` is not set.
     """
-    from rich.console import Console
 
     from keras_moe.export import export_saved_model
     from keras_moe.export import verify_saved_model
 
-    console = Console(highlight=False, soft_wrap=True)
+    console = make_console()
     folder = export_saved_model(
         model, path, version=version, overwrite=overwrite
     )

@@ -2,10 +2,15 @@
 
 from pathlib import Path
 from typing import Annotated
+from typing import Literal
+from typing import get_args
 
 import typer
 
-SAMPLERS = ("greedy", "random", "top_k", "top_p")
+from keras_moe.cli.backend import import_models
+
+Sampler = Literal["greedy", "random", "top_k", "top_p"]
+SAMPLERS = get_args(Sampler)
 
 
 def generate(
@@ -17,17 +22,21 @@ def generate(
         int, typer.Option(min=1, help="Bytes to generate.")
     ] = 200,
     sampler: Annotated[
-        str, typer.Option(help="greedy, random, top_k or top_p.")
+        Sampler, typer.Option(help="How the next byte is chosen.")
     ] = "top_p",
-    temperature: Annotated[float, typer.Option(min=0.01)] = 0.7,
-    seed: Annotated[int, typer.Option()] = 0,
+    temperature: Annotated[
+        float, typer.Option(min=0.01, help="Lower is more predictable.")
+    ] = 0.7,
+    seed: Annotated[int, typer.Option(help="Another one, another text.")] = 0,
 ):
     """Continue a prompt with a trained model."""
-    check_sampler(sampler)
     from keras_moe.cli.language_model import load_model
+    from keras_moe.cli.language_model import model_file
 
+    file = model_file(model)
+    import_models()
     sample = continue_prompt(
-        load_model(model), prompt, num_tokens, sampler, temperature, seed
+        load_model(file), prompt, num_tokens, sampler, temperature, seed
     )
     typer.echo(sample)
 

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from keras_moe.cli.console import make_console
+
 
 def inspect(
     model: Annotated[
@@ -24,9 +26,11 @@ def inspect(
     ] = 1.25,
 ):
     """Show parameters, active parameters, FLOPs per token and capacity."""
-    from rich.console import Console
     from rich.table import Table
 
+    from keras_moe.cli.backend import import_models
+
+    import_models()
     from keras_moe.models import parameter_counts
     from keras_moe.routing import expert_capacity
 
@@ -53,7 +57,7 @@ def inspect(
         f"{capacity} slots per expert for {tokens} tokens "
         f"at factor {capacity_factor}",
     )
-    Console(highlight=False).print(table)
+    make_console().print(table)
 
 
 def find(model):

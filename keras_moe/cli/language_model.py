@@ -1,7 +1,5 @@
 """The small Mixtral-like byte-level model that the commands train."""
 
-import contextlib
-import os
 from pathlib import Path
 from typing import NamedTuple
 
@@ -88,23 +86,3 @@ def load_model(path):
 
     del keras_moe_models
     return keras.saving.load_model(model_file(path), compile=False)
-
-
-@contextlib.contextmanager
-def written_whole(path):
-    """Give a temporary name to write to, and rename it once it is whole.
-
-    Args:
-        path: final path of a file.
-
-    Yields:
-        `pathlib.Path` with the same suffix, in the same folder.
-    """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".writing-{os.getpid()}-{path.name}")
-    try:
-        yield temporary
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -11,18 +11,22 @@ TEXT_SUFFIXES = {".py", ".txt", ".rst", ".md"}
 # Test data and generated tables would teach the model noise.
 SKIPPED_FOLDERS = {"site-packages", "test", "tests", "__pycache__"}
 LARGEST_FILE = 1_000_000
+# Below a thousand bytes a held-out loss says little.
+SMALLEST_PART = 1000
 
 
-def read_text(path=None):
+def read_text(path=None, window=128):
     """Read text files and split them, by file, for training and validation.
 
     Without a path it is the Python standard library: its sources with their
     docstrings, and the language reference that `help()` shows
     (`pydoc_data/topics.py`). One file in twenty is held out; which one
-    depends on its name alone.
+    depends on its name alone. A single file, or a folder too small for that,
+    is cut at nine tenths.
 
     Args:
-        path: optional file or folder. A single file is cut at nine tenths.
+        path: optional file or folder.
+        window: int, bytes of the windows that both parts must have room for.
 
     Returns:
         Pair of uint8 arrays, training and held-out bytes.
@@ -37,26 +41,27 @@ def read_text(path=None):
     True
     """
     root = Path(path or sysconfig.get_path("stdlib"))
+    smallest = max(SMALLEST_PART, window + 1)
+    parts = {True: [], False: []}
     if root.is_file():
-        text = _bytes(root.read_bytes())
-        cut = len(text) * 9 // 10
-        training, held_out = text[:cut], text[cut:]
+        parts[False].append(root.read_bytes())
     else:
-        parts = {True: [], False: []}
         for file in _text_files(root):
             name = file.relative_to(root).as_posix()
             parts[zlib.crc32(name.encode()) % 20 == 0].append(file.read_bytes())
-        training, held_out = (
-            _bytes(b"\n".join(parts[held])) for held in (False, True)
-        )
-    if min(len(training), len(held_out)) < 1000:
+    training, held_out = (b"\n".join(parts[held]) for held in (False, True))
+    if min(len(training), len(held_out)) < smallest:
+        text = b"\n".join(filter(None, (training, held_out)))
+        cut = len(text) - len(text) // 10
+        training, held_out = text[:cut], text[cut:]
+    if len(held_out) < smallest:
         raise ValueError(
-            "Expected at least a few thousand bytes of text "
-            f"({', '.join(sorted(TEXT_SUFFIXES))}). Received: {root} with "
-            f"{len(training) + len(held_out)} bytes. Name a larger file or "
-            "folder."
+            f"Expected at least {10 * smallest:,} bytes of text "
+            f"({', '.join(sorted(TEXT_SUFFIXES))}), a tenth of which is held "
+            f"out. Received: --text {root} with {len(text):,} bytes. Name a "
+            "larger file or folder."
         )
-    return training, held_out
+    return _bytes(training), _bytes(held_out)
 
 
 def windows(text, count, length, seed):
@@ -156,7 +161,7 @@ def decode(token_ids):
 def _text_files(root):
     if not root.is_dir():
         raise ValueError(
-            "Expected a text file or a folder of text files. Received: "
+            "Expected a text file or a folder of text files. Received: --text "
             f"{root}, which does not exist."
         )
     for file in sorted(root.rglob("*")):

@@ -1,12 +1,18 @@
 """The command line as a user meets it."""
 
 import json
+import os
+import signal
+import subprocess
+import sys
 import zipfile
 
 import pytest
+import typer
 from typer.testing import CliRunner
 
 from keras_moe.cli import app as cli_app
+from keras_moe.cli.generate import continue_prompt
 from keras_moe.models import MixtralBackbone
 from keras_moe.models import preset
 
@@ -31,7 +37,11 @@ def invoke(*arguments):
 def run_dir(tmp_path_factory):
     """Trains a tiny model once for the tests that need one."""
     folder = tmp_path_factory.mktemp("run")
-    result = invoke("train", "--run-dir", folder, "--steps=10", *SMALL)
+    text = tmp_path_factory.mktemp("text") / "text.txt"
+    text.write_bytes(bytes(range(32, 127)) * 150)
+    result = invoke(
+        "train", "--run-dir", folder, "--text", text, "--steps=10", *SMALL
+    )
     assert result.exit_code == 0
     assert "nats per byte" in result.output
     assert f"tensorboard --logdir {folder / 'logs'}" in result.output
@@ -43,6 +53,86 @@ def test_help_lists_the_commands():
     output = invoke("--help").output
     for command in ("train", "generate", "export", "inspect", "demo"):
         assert command in output
+
+
+@pytest.mark.once
+def test_every_option_and_argument_has_help():
+    group = typer.main.get_command(cli_app.app)
+    parameters = [*group.params]
+    for command in group.commands.values():
+        assert command.help
+        parameters += command.params
+    silent = [each.name for each in parameters if not each.help]
+    assert not silent
+
+
+@pytest.mark.once
+def test_help_waits_for_neither_keras_nor_numpy():
+    program = """
+import sys
+sys.argv = ["/somewhere/bin/keras-moe", "train", "--help"]
+from keras_moe.cli import main
+try:
+    main()
+except SystemExit:
+    pass
+print([m for m in ("keras", "numpy", "jax", "torch") if m in sys.modules])
+"""
+    output = subprocess.run(
+        [sys.executable, "-c", program],
+        check=True,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        env={**os.environ, "COLUMNS": "80"},
+    ).stdout
+    assert output.endswith("[]\n")
+    # Options whole, and nothing cut by the margin.
+    assert "--num-key-value-heads" in output
+    assert "…" not in output
+
+
+@pytest.mark.once
+def test_the_version_is_that_of_the_package():
+    import keras_moe
+
+    assert invoke("--version").output == f"keras-moe {keras_moe.__version__}\n"
+
+
+@pytest.mark.once
+def test_an_unknown_backend_is_one_sentence(monkeypatch, capsys):
+    monkeypatch.setenv("KERAS_BACKEND", "jaxx")
+    monkeypatch.setattr("sys.argv", ["keras-moe", "inspect", "mixtral_8x7b"])
+    with pytest.raises(SystemExit) as stopped:
+        cli_app.run()
+    assert stopped.value.code == 2
+    assert capsys.readouterr().err == (
+        "error: Expected KERAS_BACKEND to be jax, torch or tensorflow. "
+        "Received: KERAS_BACKEND=jaxx.\n"
+    )
+
+
+@pytest.mark.once
+def test_a_backend_that_is_not_installed_names_the_cure(monkeypatch, capsys):
+    monkeypatch.setenv("KERAS_BACKEND", "jax")
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    monkeypatch.setattr("sys.argv", ["keras-moe", "inspect", "mixtral_8x7b"])
+    with pytest.raises(SystemExit) as stopped:
+        cli_app.run()
+    assert stopped.value.code == 1
+    assert "pip install 'keras-moe[jax]'" in capsys.readouterr().err
+
+
+@pytest.mark.once
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_stopped_command_ends_with_130(monkeypatch, capsys, number):
+    monkeypatch.setattr(
+        cli_app, "app", lambda: signal.raise_signal(number), raising=True
+    )
+    with pytest.raises(SystemExit) as stopped:
+        cli_app.run()
+    assert stopped.value.code == 130
+    assert capsys.readouterr().err == "Stopped before the end.\n"
 
 
 def test_training_writes_the_model_and_its_logs(run_dir):
@@ -59,7 +149,10 @@ def test_generate_continues_the_prompt(run_dir):
 
 def test_generate_refuses_unknown_samplers_and_empty_prompts(run_dir):
     with pytest.raises(ValueError, match="'top_p'.*Received: sampler='beam'"):
-        invoke("generate", run_dir, "--sampler", "beam")
+        continue_prompt(None, "def ", 8, sampler="beam")
+    result = invoke("generate", run_dir, "--sampler", "beam")
+    assert result.exit_code == 2
+    assert "'top_p'" in result.output
     with pytest.raises(ValueError, match="at least one character"):
         invoke("generate", run_dir, "--prompt", "")
 

@@ -5,7 +5,6 @@ import pytest
 from keras_moe.cli.language_model import ModelSize
 from keras_moe.cli.language_model import make_model
 from keras_moe.cli.language_model import model_file
-from keras_moe.cli.language_model import written_whole
 
 
 def test_sizes_reach_the_backbone():
@@ -27,26 +26,3 @@ def test_what_is_no_model_is_refused(tmp_path, name):
     (tmp_path / "other.txt").touch()
     with pytest.raises(ValueError, match="Train one first"):
         model_file(tmp_path / name)
-
-
-def test_a_failed_write_leaves_the_old_file(tmp_path):
-    path = tmp_path / "model.keras"
-    path.write_text("old")
-
-    def fail():
-        with written_whole(path) as temporary:
-            temporary.write_text("half")
-            raise OSError("disk full")
-
-    with pytest.raises(OSError, match="disk full"):
-        fail()
-    assert path.read_text() == "old"
-    assert list(tmp_path.iterdir()) == [path]
-
-
-def test_a_finished_write_replaces_the_file(tmp_path):
-    path = tmp_path / "new" / "model.keras"
-    with written_whole(path) as temporary:
-        assert temporary.suffix == ".keras"
-        temporary.write_text("whole")
-    assert path.read_text() == "whole"

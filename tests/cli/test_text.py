@@ -54,12 +54,35 @@ def test_a_single_file_is_cut_at_nine_tenths(tmp_path):
     assert held_out.tobytes() == b"b" * 2_000
 
 
+def test_a_folder_with_few_files_is_cut_at_nine_tenths(tmp_path):
+    (tmp_path / "one.txt").write_bytes(b"a" * 9_999)
+    (tmp_path / "two.txt").write_bytes(b"b" * 2_000)
+    training, held_out = read_text(tmp_path)
+    # 9,999 + 2,000 and the line break between them
+    assert (len(training), len(held_out)) == (10_800, 1_200)
+
+
 def test_missing_and_tiny_text_are_refused(tmp_path):
     with pytest.raises(ValueError, match="does not exist"):
         read_text(tmp_path / "nowhere")
     (tmp_path / "tiny.txt").write_text("x")
     with pytest.raises(ValueError, match="with 1 bytes"):
         read_text(tmp_path)
+
+
+# A tenth must hold 1,000 bytes, or a window and the byte after it.
+@pytest.mark.parametrize(("window", "needed"), [(128, 10_000), (2000, 20_010)])
+def test_the_bytes_that_are_needed_are_named_and_suffice(
+    tmp_path, window, needed
+):
+    path = tmp_path / "text.txt"
+    path.write_bytes(b"a" * (needed - 1))
+    with pytest.raises(ValueError, match=f"at least {needed:,} bytes"):
+        read_text(path, window)
+    path.write_bytes(b"a" * needed)
+    training, held_out = read_text(path, window)
+    windows(training, 1, window, seed=0)
+    windows(held_out, 1, window, seed=0)
 
 
 def test_labels_are_the_next_bytes():

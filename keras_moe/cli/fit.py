@@ -1,0 +1,216 @@
+"""Fit, save as it goes, stop when asked, go on later."""
+
+import time
+
+import typer
+
+from keras_moe.cli.backend import import_models
+from keras_moe.cli.console import make_console
+from keras_moe.cli.progress import Progress
+from keras_moe.cli.run_folder import written_whole
+from keras_moe.cli.stop_signals import INTERRUPTED
+from keras_moe.cli.stop_signals import StopSignals
+from keras_moe.cli.training import Training
+from keras_moe.cli.training import TrainingSettings
+
+
+def fit(settings, folder, *, resume=False, overwrite=False, save_every=60.0):
+    """Train a run to its end, or until Ctrl-C or SIGTERM.
+
+    Args:
+        settings: `TrainingSettings`.
+        folder: `RunFolder`.
+        resume: bool, whether to go on with the checkpoint in the folder.
+        overwrite: bool, whether to replace a run in the folder.
+        save_every: float, seconds between two saves; 0 saves every step.
+
+    Returns:
+        The trained model.
+
+    Raises:
+        ValueError: If the folder holds a run or another process uses it, the
+            sizes do not fit together, or the text is too short or not that of
+            the checkpoint.
+        typer.Exit: With code 130, if it was asked to stop.
+    """
+    console = make_console()
+    allowed = resume or overwrite
+    if not allowed:
+        _refuse_a_run(folder)
+    import_models()
+    with folder.held():
+        if not allowed:
+            # Another process may have finished one meanwhile.
+            _refuse_a_run(folder)
+        _check_dtype(settings.dtype)
+        training = Training(settings, folder.logs)
+        _introduce(console, training)
+        if overwrite:
+            folder.clear()
+        if not resume:
+            # Before the first step, so that a run that is killed can go on.
+            _save(folder, training)
+        training.begin(folder.checkpoint if resume else None)
+        if training.finished:
+            console.print(f"The run of {settings.steps} steps is finished.")
+        elif resume:
+            console.print(
+                f"Going on at step {training.step} of {settings.steps}."
+            )
+        try:
+            with StopSignals() as stop:
+                _train(console, folder, training, stop, save_every)
+        finally:
+            training.end()
+    if not training.finished:
+        console.print(
+            f"Stopped at step {training.step} of {settings.steps}; the model "
+            f"is kept in {folder.model}, and the same command with --resume "
+            "goes on."
+        )
+        raise typer.Exit(INTERRUPTED)
+    _conclude(console, folder, training)
+    return training.model
+
+
+def describe(folder):
+    """Describe the run in a folder in a few words.
+
+    Args:
+        folder: `RunFolder` that holds a run.
+
+    Returns:
+        str, such as `"a run stopped at step 340 of 900"`.
+    """
+    from keras_moe.cli.checkpoint import read_record
+
+    if not folder.checkpoint.is_file():
+        return "a model without a checkpoint"
+    record = read_record(folder.checkpoint)
+    step, steps = record["step"], record["settings"]["steps"]
+    if step == steps:
+        return f"a finished run of {steps} steps"
+    return f"a run stopped at step {step} of {steps}"
+
+
+def settings_to_resume(folder, settings, given):
+    """Return the settings of the run in a folder.
+
+    Args:
+        folder: `RunFolder`.
+        settings: `TrainingSettings` of the command line.
+        given: names of the parameters that the command line mentions; they
+            may repeat the run's settings, not change them.
+
+    Returns:
+        `TrainingSettings`.
+
+    Raises:
+        ValueError: If there is no run, or a setting or the backend differs.
+    """
+    from keras_moe.cli.checkpoint import read_record
+
+    if not folder.checkpoint.is_file():
+        raise ValueError(
+            "Expected a run to go on with. Received: --run-dir "
+            f"{folder.path}, which has no checkpoint. Leave --resume out."
+        )
+    record = read_record(folder.checkpoint)
+    own, asked = record["settings"], settings.to_dict()
+    other = [name for name in given if name in own and own[name] != asked[name]]
+    if other:
+        raise ValueError(
+            "Expected the options that the run began with. Received: "
+            + ", ".join(
+                f"--{name.replace('_', '-')} {asked[name]}, before {own[name]}"
+                for name in other
+            )
+            + ". Leave them out, or name another --run-dir."
+        )
+    import_models()
+    import keras
+
+    backend = keras.config.backend()
+    if record["backend"] != backend:
+        raise ValueError(
+            f"Expected KERAS_BACKEND={record['backend']}, with which the run "
+            f"began. Received: {backend}. Set KERAS_BACKEND, or name another "
+            "--run-dir."
+        )
+    return TrainingSettings.from_dict(own)
+
+
+def _refuse_a_run(folder):
+    if folder.holds_a_run():
+        raise ValueError(
+            "Expected a folder without a run. Received: --run-dir "
+            f"{folder.path}, which holds {describe(folder)}. Add --resume to "
+            "go on, --overwrite to start again, or name another folder."
+        )
+
+
+def _train(console, folder, training, stop, save_every):
+    settings = training.settings
+    last_save = time.monotonic()
+    tokens = settings.batch_size * settings.sequence_length
+    with Progress(console, settings.steps, training.step, tokens) as progress:
+        while not training.finished and not stop.requested:
+            report = training.train_step()
+            progress.advance(
+                training.step, training.losses[-1], training.balance
+            )
+            if report and "val_loss" in report:
+                progress.milestone(report)
+            if time.monotonic() - last_save >= save_every:
+                _save(folder, training)
+                last_save = time.monotonic()
+        _save(folder, training)
+
+
+def _save(folder, training):
+    """Write the model, then the checkpoint: whoever has one has both."""
+    from keras_moe.cli.checkpoint import write_checkpoint
+
+    with written_whole(folder.model) as temporary:
+        training.model.save(temporary)
+    write_checkpoint(folder.checkpoint, training.model, training.record())
+
+
+def _introduce(console, training):
+    import keras
+
+    from keras_moe.models import parameter_counts
+
+    counts = parameter_counts(training.model)
+    console.print(
+        f"Text: {len(training.text):,} bytes to train on, "
+        f"{len(training.held_out_text):,} held out. Model: {counts.total:,} "
+        f"parameters, {counts.active:,} active per byte "
+        f"({keras.config.backend()})."
+    )
+
+
+def _conclude(console, folder, training):
+    from keras_moe.cli.text import unigram_entropy
+
+    loss = training.reports[-1]["val_loss"]
+    entropy = unigram_entropy(training.held_out_text)
+    console.print(
+        f"Held-out loss: {loss:.3f} nats per byte, {loss / entropy:.0%} of "
+        f"the {entropy:.3f} that byte frequencies alone give."
+    )
+    console.print(f"Model: {folder.model}")
+    console.print(f"Logs:  tensorboard --logdir {folder.logs}")
+
+
+def _check_dtype(dtype):
+    """Refuse a dtype that the device cannot multiply."""
+    import keras
+
+    if dtype != "mixed_float16" or keras.config.backend() != "jax":
+        return
+    if all(d.startswith("cpu") for d in keras.distribution.list_devices()):
+        raise ValueError(
+            "Expected --dtype float32 or mixed_bfloat16 for JAX on a CPU, "
+            "which cannot multiply float16. Received: --dtype mixed_float16."
+        )

@@ -1,0 +1,83 @@
+"""The folder of one training run, and who may write to it."""
+
+import contextlib
+import os
+from pathlib import Path
+
+TEMPORARY_PREFIX = ".writing-"
+
+
+class RunFolder:
+    """Names what `keras-moe train` writes.
+
+    Args:
+        path: folder of the run.
+
+    Attributes:
+        path: `pathlib.Path`.
+        model: file for `generate`, `export` and Keras.
+        checkpoint: file from which `--resume` goes on.
+        logs: folder for TensorBoard.
+    """
+
+    def __init__(self, path):
+        self.path = Path(path)
+        self.model = self.path / "model.keras"
+        self.checkpoint = self.path / "checkpoint.npz"
+        self.logs = self.path / "logs"
+
+    def holds_a_run(self):
+        """Return whether a run was started here before."""
+        return self.model.exists() or self.checkpoint.exists()
+
+    @contextlib.contextmanager
+    def held(self):
+        """Make the folder, and keep other processes out of it meanwhile.
+
+        What a killed process was writing here is removed.
+
+        Raises:
+            ValueError: If another process trains here.
+        """
+        from keras_moe.export.folder_lock import locked_folder
+
+        self.path.mkdir(parents=True, exist_ok=True)
+        with contextlib.ExitStack() as stack:
+            try:
+                stack.enter_context(locked_folder(self.path))
+            except BlockingIOError as error:
+                raise ValueError(
+                    "Expected a run folder that no other process uses. "
+                    f"Received: --run-dir {self.path}. Wait for the other "
+                    "process, or name another folder."
+                ) from error
+            for file in self.path.glob(f"{TEMPORARY_PREFIX}*"):
+                file.unlink()
+            yield
+
+    def clear(self):
+        """Remove the run: its model, its checkpoint and its logs."""
+        self.checkpoint.unlink(missing_ok=True)
+        self.model.unlink(missing_ok=True)
+        for file in self.logs.glob("events.out.tfevents.*"):
+            file.unlink()
+
+
+@contextlib.contextmanager
+def written_whole(path):
+    """Give a temporary name to write to, and rename it once it is whole.
+
+    Args:
+        path: final path of a file.
+
+    Yields:
+        `pathlib.Path` with the same suffix, in the same folder.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f"{TEMPORARY_PREFIX}{os.getpid()}-{path.name}")
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)

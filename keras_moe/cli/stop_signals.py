@@ -1,0 +1,42 @@
+"""Ctrl-C and SIGTERM as a request that is answered between two steps."""
+
+import signal
+
+import typer
+
+INTERRUPTED = 130  # 128 + SIGINT, as shells count
+
+
+class StopSignals:
+    """Notes the first Ctrl-C or SIGTERM; a second one acts at once.
+
+    Example:
+
+    >>> with StopSignals() as stop:
+    ...     stop.requested
+    False
+    """
+
+    def __init__(self):
+        self.requested = False
+        self._previous = {}
+
+    def __enter__(self):
+        for number in (signal.SIGINT, signal.SIGTERM):
+            self._previous[number] = signal.signal(number, self._note)
+        return self
+
+    def __exit__(self, *error):
+        self._restore()
+
+    def _note(self, number, frame):
+        self.requested = True
+        self._restore()
+        typer.echo(
+            "Stopping after this step; a second Ctrl-C stops at once.", err=True
+        )
+
+    def _restore(self):
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+        self._previous = {}
