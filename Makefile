@@ -25,6 +25,9 @@ RUN_COMMAND := $(VENV)/bin/keras-moe demo
 # thread, beats one process whose thread pools share the cores.
 PYTEST_WORKERS ?= auto
 PYTEST_ARGS ?=
+# `make test` takes ten minutes; `make test-all` runs the rest too.
+QUICK := not large and not exhaustive
+REST := not large and exhaustive
 # Nearly all the time goes into compiling tiny programs: without XLA's costly
 # passes that takes a third less (measured on one layer, forward and backward).
 PYTEST := OMP_NUM_THREADS=1 TF_NUM_INTRAOP_THREADS=1 TF_NUM_INTEROP_THREADS=1 \
@@ -32,6 +35,9 @@ PYTEST := OMP_NUM_THREADS=1 TF_NUM_INTRAOP_THREADS=1 TF_NUM_INTEROP_THREADS=1 \
 	--xla_llvm_disable_expensive_passes=true" \
 	$(VENV)/bin/python -m pytest --quiet \
 	--numprocesses $(PYTEST_WORKERS) --maxprocesses 4 --dist worksteal
+
+NUMERIC_TESTS := $(addprefix tests/,ops routing losses metrics dispatch experts \
+	layers blocks export)
 
 CODE := $(wildcard keras_moe tests examples benchmarks)
 
@@ -105,12 +111,15 @@ $(STAMP)-benchmark: $(STAMP)-test
 
 # ---- targets ----------------------------------------------------------------
 
-.PHONY: help run test $(BACKENDS:%=test-%) benchmark lint format clean
+.PHONY: help run test test-rest test-all test-avx2 $(BACKENDS:%=test-%) \
+	benchmark lint format clean
 
 help:
 	@echo "make run [BACKEND=jax|torch|tensorflow]  train, sample, export, verify"
-	@echo "make test                                every test on every backend"
-	@echo "make test-jax|test-torch|test-tensorflow every test on one backend"
+	@echo "make test                                the tests, on every backend"
+	@echo "make test-jax|test-torch|test-tensorflow the tests, on one backend"
+	@echo "make test-all                            exhaustive tests as well"
+	@echo "make test-avx2                           numbers without AVX-512"
 	@echo "make benchmark                           every ratio against its target"
 	@echo "make lint                                ruff and mypy"
 	@echo "make format                              let ruff rewrite the files"
@@ -120,22 +129,40 @@ run: $(STAMP)-$(BACKEND)
 	@echo "==> $(RUN_COMMAND) (KERAS_BACKEND=$(BACKEND))"
 	@KERAS_BACKEND=$(BACKEND) $(RUN_COMMAND)
 
+# $(call run_tests,<marker expression>,<more pytest arguments>)
 # Keras reads KERAS_BACKEND once, at import: a process per backend. A failure
 # on one backend does not keep the others from being tested.
+define run_tests
+@failed=""; \
+for backend in $(BACKENDS); do \
+	echo "==> Testing on $$backend"; \
+	KERAS_BACKEND=$$backend $(PYTEST) -m "$(1)" $(2) $(PYTEST_ARGS) \
+		|| failed="$$failed $$backend"; \
+done; \
+if [ -n "$$failed" ]; then \
+	echo "make $@: tests failed on:$$failed"; exit 1; \
+fi; \
+echo "make $@: all tests passed on: $(BACKENDS)"
+endef
+
 test: $(STAMP)-test
-	@failed=""; \
-	for backend in $(BACKENDS); do \
-		echo "==> Testing on $$backend"; \
-		KERAS_BACKEND=$$backend $(PYTEST) $(PYTEST_ARGS) \
-			|| failed="$$failed $$backend"; \
-	done; \
-	if [ -n "$$failed" ]; then \
-		echo "make test: tests failed on:$$failed"; exit 1; \
-	fi; \
-	echo "make test: all tests passed on: $(BACKENDS)"
+	$(call run_tests,$(QUICK))
+
+test-rest: $(STAMP)-test
+	$(call run_tests,$(REST))
+
+test-all: test test-rest
+
+# What rounds, on the instruction set of older processors: numbers must agree
+# there too.
+test-avx2: export ONEDNN_MAX_CPU_ISA := AVX2
+test-avx2: export ATEN_CPU_CAPABILITY := avx2
+test-avx2: export XLA_FLAGS := $(XLA_FLAGS) --xla_cpu_max_isa=AVX2
+test-avx2: $(STAMP)-test
+	$(call run_tests,$(QUICK),$(NUMERIC_TESTS))
 
 $(BACKENDS:%=test-%): test-%: $(STAMP)-test
-	KERAS_BACKEND=$* $(PYTEST) $(PYTEST_ARGS)
+	KERAS_BACKEND=$* $(PYTEST) -m "$(QUICK)" $(PYTEST_ARGS)
 
 benchmark: $(STAMP)-benchmark
 	$(VENV)/bin/keras-moe bench

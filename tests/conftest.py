@@ -88,6 +88,25 @@ def _resident_bytes() -> int:
     return pages * os.sysconf("SC_PAGE_SIZE")
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Marks the later cases of a sweep as exhaustive, before `-m` chooses.
+
+    PyTorch runs them all: it compiles nothing, so a case costs little.
+    """
+    if keras.backend.backend() == "torch":
+        return
+    cases: Counter[str] = Counter()
+    for item in items:
+        sweep = item.get_closest_marker("sweep")
+        if sweep is None:
+            continue
+        test = item.nodeid.partition("[")[0]
+        cases[test] += 1
+        if cases[test] > sweep.kwargs.get("first", 0):
+            item.add_marker(pytest.mark.exhaustive)
+
+
 def pytest_runtest_setup(item: pytest.Item) -> None:
     if item.get_closest_marker("gpu") and not _device_counts()["gpu"]:
         pytest.skip("needs a GPU")

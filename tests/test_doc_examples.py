@@ -237,6 +237,7 @@ def _empty_working_directory(tmp_path, monkeypatch):
 # ---- tests ------------------------------------------------------------------
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("docstring", documented_examples())
 def test_docstring_examples_run(docstring):
     run_examples(
@@ -246,6 +247,7 @@ def test_docstring_examples_run(docstring):
     )
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize(
     "path",
     MARKDOWN_FILES,

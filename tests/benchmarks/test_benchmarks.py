@@ -91,6 +91,7 @@ def test_every_question_asks_about_contestants_of_its_match(scale):
                 assert set(asked) <= set(names)
 
 
+@pytest.mark.exhaustive
 def test_a_run_writes_ratios_tables_and_pictures(backend, tmp_path):
     out = tmp_path / "results.json"
     ended = subprocess.run(

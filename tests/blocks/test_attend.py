@@ -26,6 +26,7 @@ def attend_by_hand(query, key, value, visible, scale, soft_cap):
     return outputs
 
 
+@pytest.mark.sweep(first=4)
 @pytest.mark.parametrize("soft_cap", [None, 0.5])
 @pytest.mark.parametrize("value_width", [6, 5])
 @pytest.mark.parametrize("heads", [(4, 4), (4, 2), (4, 1)])

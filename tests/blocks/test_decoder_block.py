@@ -12,8 +12,8 @@ from keras_moe.layers import SharedExpertMoE
 from keras_moe.layers import SparseMoE
 
 FEED_FORWARDS = {
-    "dense": lambda: FeedForward(24),
     "sparse": lambda: SparseMoE(4, 24),
+    "dense": lambda: FeedForward(24),
     "shared": lambda: SharedExpertMoE(4, 24),
 }
 
@@ -21,16 +21,16 @@ FEED_FORWARDS = {
 # What a block may have beyond two parts behind RMS norms.
 VARIATIONS = {
     "none": lambda: {},
-    "layer norms": lambda: {"norm": "layer"},
-    "norms without bias": lambda: {"norm": "layer_without_bias"},
-    "sandwich": lambda: {"sandwich_norms": True},
-    "extra": lambda: {"extra_feed_forward": FeedForward(20)},
     "all": lambda: {
         "norm": "layer",
         "sandwich_norms": True,
         "extra_feed_forward": FeedForward(20),
         "layer_norm_epsilon": 0.1,
     },
+    "layer norms": lambda: {"norm": "layer"},
+    "norms without bias": lambda: {"norm": "layer_without_bias"},
+    "sandwich": lambda: {"sandwich_norms": True},
+    "extra": lambda: {"extra_feed_forward": FeedForward(20)},
 }
 
 
@@ -73,6 +73,7 @@ def inputs_of(shape=(2, 5, 16)):
     return ops.convert_to_tensor(values, dtype="float32")
 
 
+@pytest.mark.sweep(first=2)
 @pytest.mark.parametrize("variation", VARIATIONS)
 @pytest.mark.parametrize("kind", FEED_FORWARDS)
 def test_parts_are_joined_by_norms_and_residuals(
@@ -143,6 +144,7 @@ def test_only_sparse_parts_are_given_the_padding_mask():
     make_block("dense")(inputs_of((1, 5, 16)), padding_mask=padding_mask)
 
 
+@pytest.mark.sweep(first=2)
 @pytest.mark.parametrize("variation", VARIATIONS)
 @pytest.mark.parametrize("kind", FEED_FORWARDS)
 def test_config_round_trip_keeps_the_function(kind, variation, fill_weights):

@@ -101,6 +101,7 @@ def rotate(layer, vectors):
     return np.concatenate([turned.real, turned.imag, vectors[:, dim:]], axis=1)
 
 
+@pytest.mark.sweep(first=2)
 @pytest.mark.parametrize("sliding_window", [None, 1, 3])
 @pytest.mark.parametrize("heads", [(4, 4), (4, 2), (4, 1)])
 def test_outputs_equal_the_loops(heads, sliding_window):
@@ -113,6 +114,7 @@ def test_outputs_equal_the_loops(heads, sliding_window):
     )
 
 
+@pytest.mark.sweep(first=3)
 @pytest.mark.parametrize("variation", VARIATIONS)
 def test_values_and_gradients_of_variations_equal_the_loops(
     variation, fill_weights, differentiate
@@ -190,6 +192,7 @@ def test_token_by_token_with_a_cache_equals_all_at_once(num_slots):
 
 
 # A buffer of eight for a prompt of one to six tokens, the rest of it unknown.
+@pytest.mark.sweep(first=1)
 @pytest.mark.parametrize("length", [1, 2, 4, 6])
 def test_a_prompts_cache_rolled_to_the_window_goes_on_alike(length):
     layer = GroupedQueryAttention(4, 2, sliding_window=3)
@@ -216,6 +219,7 @@ def test_a_cache_shorter_than_the_window_is_kept_whole():
         assert layer.roll_cache(cache, 3) is cache
 
 
+@pytest.mark.sweep(first=1)
 @pytest.mark.parametrize("variation", ["none", "all"])
 def test_layer_contract(variation):
     run_layer_test(

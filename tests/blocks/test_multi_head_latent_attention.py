@@ -137,6 +137,7 @@ def token_by_token(call, inputs, cache):
     return ops.concatenate(outputs, axis=1)
 
 
+@pytest.mark.sweep(first=1)
 @pytest.mark.parametrize("case", CASES)
 def test_outputs_equal_the_loops(case):
     layer, inputs = make(**CASES[case])
@@ -146,6 +147,7 @@ def test_outputs_equal_the_loops(case):
     )
 
 
+@pytest.mark.sweep(first=1)
 @pytest.mark.parametrize("case", CASES)
 def test_one_query_on_the_latents_equals_the_loops(case):
     layer, inputs = make(**CASES[case])
@@ -158,6 +160,7 @@ def test_one_query_on_the_latents_equals_the_loops(case):
     )
 
 
+@pytest.mark.sweep(first=1)
 @pytest.mark.parametrize("decode", [False, True])
 @pytest.mark.parametrize("case", ["halves, biases", "yarn"])
 def test_gradients_of_both_forms_equal_the_loops(case, decode, vjp, backend):
@@ -257,6 +260,7 @@ def test_the_cache_holds_latents_and_one_rotated_key():
     assert layer.roll_cache(cache, 2) is cache
 
 
+@pytest.mark.sweep
 def test_half_precision_caches_in_half_precision():
     layer = MultiHeadLatentAttention(**SIZES, dtype="mixed_bfloat16")
     inputs = ops.cast(np.ones((1, 1, 6)), "bfloat16")
@@ -268,6 +272,7 @@ def test_half_precision_caches_in_half_precision():
         assert keras.backend.standardize_dtype(tensor.dtype) == "bfloat16"
 
 
+@pytest.mark.sweep
 def test_layer_contract():
     run_layer_test(
         MultiHeadLatentAttention,

@@ -144,6 +144,7 @@ def test_unknown_dimensions_and_config_round_trip():
     assert copy.get_config() == layer.get_config()
 
 
+@pytest.mark.sweep(first=1)
 @pytest.mark.parametrize("mode", ["full", "larger_than", "list_of_layers"])
 def test_rematerialization_does_not_change_the_step(mode):
     """Covers dropout, whose random state must not be drawn twice."""

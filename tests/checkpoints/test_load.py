@@ -87,6 +87,7 @@ def test_shards_that_split_a_layers_experts_are_one_model(
     )
 
 
+@pytest.mark.sweep(first=1)
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16", "float64"])
 def test_any_float_dtype_on_disk_is_read(dtype, folder, logits):
     def convert(tensors):
@@ -105,6 +106,7 @@ def test_any_float_dtype_on_disk_is_read(dtype, folder, logits):
     assert np.isfinite(logits(model)).all()
 
 
+@pytest.mark.sweep(first=1)
 @pytest.mark.parametrize("on_disk", ["float32", "bfloat16"])
 def test_the_dtype_is_chosen_at_load(on_disk, folder, reference, logits):
     def convert(tensors):
@@ -261,6 +263,7 @@ def test_a_folder_without_a_config_is_refused(folder):
 # ---- memory and devices -----------------------------------------------------
 
 
+@pytest.mark.sweep
 def test_a_large_checkpoint_is_read_piece_by_piece(tmp_path, monkeypatch):
     # Drawing 50 million numbers twice would take longer than the test.
     for module in ("decoder_backbone", "decoder_parts"):
@@ -334,6 +337,7 @@ np.save(sys.argv[2], np.asarray(model.predict_on_batch(inputs)))
 """
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_a_distributed_model_is_loaded_in_shards(

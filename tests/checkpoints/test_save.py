@@ -91,6 +91,7 @@ def test_shards_have_the_published_names_and_an_index(make_model, tmp_path):
     assert_same(load(tmp_path), model)
 
 
+@pytest.mark.sweep(first=1)
 @pytest.mark.parametrize("size", [WHOLE, SHARDED, 1e-9])
 def test_transformers_reads_every_size_of_shards(
     size, make_model, logits, tmp_path
@@ -352,6 +353,7 @@ def test_a_size_that_is_no_size_is_refused(size, make_model, tmp_path):
     assert not (tmp_path / "folder").exists()
 
 
+@pytest.mark.sweep
 @pytest.mark.filterwarnings("ignore:Layer .* does not have a `quantize`")
 def test_a_quantized_model_is_refused(make_model, tmp_path):
     backbone = make_model().backbone

@@ -25,6 +25,7 @@ def test_every_example_is_listed():
     assert sorted(SMALL) == sorted(p.name for p in EXAMPLES.glob("*.py"))
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("name", SMALL)
 def test_example_runs(name, tmp_path):
     arguments, expected = SMALL[name]

@@ -77,6 +77,7 @@ def decode(line):
 
 # Compiling takes 12 s of processor time, and minutes on a crowded machine.
 @pytest.mark.timeout(600)
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_a_cpp_program_gets_the_answers_of_the_model(
     serve_once,

@@ -24,6 +24,7 @@ SIZES = {
 }
 
 
+@pytest.mark.exhaustive
 def test_a_training_step_for_a_tpu_is_sparse():
     if not LIBTPU.is_dir():
         pytest.skip(f"libtpu is not in {LIBTPU}; `make test` puts it there")

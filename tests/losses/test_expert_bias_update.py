@@ -1,6 +1,7 @@
 """The step of the router's selection bias."""
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from keras import ops
@@ -37,6 +38,7 @@ def test_padding_does_not_count():
     np.testing.assert_array_equal(update(logits, mask=mask), [0.0, 0.0])
 
 
+@pytest.mark.sweep
 @given(
     seed=st.integers(0, 2**32 - 1),
     num_experts=st.integers(1, 9),

@@ -74,6 +74,7 @@ def test_no_real_token_costs_nothing():
     assert float(load_balancing_loss(plan)) == 0.0
 
 
+@pytest.mark.sweep
 @given(st.integers(0, 2**32 - 1), st.sampled_from([1, 3]))
 def test_the_loss_agrees_with_the_oracle(seed, top_k):
     rng = np.random.default_rng(seed)

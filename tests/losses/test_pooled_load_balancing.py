@@ -40,6 +40,7 @@ def reference(layers, top_k, mask):
 
 
 # Scores, biases and groups change the routing, not this loss.
+@pytest.mark.sweep(first=3)
 @pytest.mark.parametrize(
     "routing",
     [

@@ -119,7 +119,7 @@ class Contract:
 
     def pytest_generate_tests(self, metafunc):
         if "name" in metafunc.fixturenames:
-            metafunc.parametrize("name", self.names)
+            metafunc.parametrize("name", _first_everywhere(self.names))
         if "quirk" in metafunc.fixturenames:
             metafunc.parametrize("quirk", list(self.quirks))
 
@@ -235,6 +235,13 @@ class Contract:
         )
         with pytest.raises(ValueError, match="one of .*mixtral"):
             self.task.from_preset(tmp_path, preprocessor=None)
+
+
+def _first_everywhere(names):
+    """Leave the other configurations to PyTorch: a model is compiled each."""
+    first, *others = names
+    mark = pytest.mark.sweep
+    return [first, *(pytest.param(name, marks=mark) for name in others)]
 
 
 class PooledLoss:

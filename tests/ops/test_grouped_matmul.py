@@ -84,6 +84,7 @@ def groups(draw):
 @example((21, [0, 3, 0, 11]))
 @example((21, [9, 0, 12, 0]))
 @example((21, [1, 8, 7, 5]))
+@pytest.mark.sweep
 @given(groups())
 def test_product_and_gradients_agree_with_the_oracle(vjp, products, case):
     check_against_oracle(vjp, products[0], *case)

@@ -42,6 +42,7 @@ def test_top_k_of_all_equal_scores_is_in_order_for_many_experts():
     )
 
 
+@pytest.mark.sweep
 @given(VALUES)
 def test_stable_argsort_agrees_with_numpy(values):
     for dtype in ("int32", "float32"):
@@ -81,6 +82,7 @@ def test_a_known_largest_value_changes_nothing(length, largest):
     )
 
 
+@pytest.mark.sweep
 @given(st.permutations(list(range(9))))
 def test_the_inverse_undoes_a_permutation(order):
     order = np.array(order, "int32")
@@ -96,6 +98,7 @@ def test_each_row_is_inverted_on_its_own():
     assert inverses.dtype == np.int32
 
 
+@pytest.mark.sweep
 @given(VALUES, st.sampled_from([1, 3]))
 def test_count_agrees_with_numpy_and_ignores_what_is_too_large(
     values, num_values
@@ -106,6 +109,7 @@ def test_count_agrees_with_numpy_and_ignores_what_is_too_large(
     assert counts.dtype == np.int32
 
 
+@pytest.mark.sweep
 @given(lists_of(lists_of(st.integers(0, 4), 3), 1, 4))
 def test_count_counts_each_group_on_its_own(values):
     counts = ops.convert_to_numpy(count(np.array(values, "int32"), 3))

@@ -42,6 +42,7 @@ def limit_by_hand(scores, num_groups, num_kept, group_score):
     return limited
 
 
+@pytest.mark.sweep
 @given(
     st.integers(0, 2**32 - 1),
     st.sampled_from([1, 2, 3, 6]),

@@ -73,6 +73,7 @@ def test_groups_do_not_share_slots():
     np.testing.assert_array_equal(kept[..., 0], [[True, False]] * 3)
 
 
+@pytest.mark.sweep
 @given(
     st.integers(0, 2**32 - 1),
     st.integers(1, LENGTH),

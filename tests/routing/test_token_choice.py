@@ -13,6 +13,7 @@ from keras_moe.routing import choose_top_k
 EXPERTS = 5
 
 
+@pytest.mark.sweep
 @given(
     st.integers(0, 2**32 - 1),
     st.integers(1, EXPERTS),

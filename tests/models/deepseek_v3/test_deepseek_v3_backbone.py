@@ -37,7 +37,7 @@ SMALL = {
     "num_limited_groups": 2,
 }
 YARN = Yarn(4.0, 64, mscale=1.0, mscale_all_dim=0.5)
-TASKS = (DeepSeekV2CausalLM, DeepSeekV3CausalLM)
+TASKS = (DeepSeekV3CausalLM, DeepSeekV2CausalLM)
 
 
 class DeepSeekContract(BackboneContract):
@@ -139,6 +139,7 @@ def test_routers_are_as_the_version_has_them():
     assert free.num_expert_groups is None
 
 
+@pytest.mark.sweep(first=1)
 @pytest.mark.parametrize("dtype", ["float32", "mixed_bfloat16"])
 def test_fit_learns_and_leaves_a_fixed_bias_alone(task, batch, backend, dtype):
     keras.utils.set_random_seed(0)
@@ -209,6 +210,7 @@ def test_fit_balances_by_the_bias_alone(batch, backend):
     assert bias[0] < 0.15 and bias[7] > -0.15
 
 
+@pytest.mark.sweep(first=1)
 @pytest.mark.parametrize("mode", [None, "full"])
 def test_a_step_of_fit_moves_the_bias_once(batch, backend, mode):
     with keras.RematScope(mode=mode):
@@ -216,6 +218,7 @@ def test_a_step_of_fit_moves_the_bias_once(batch, backend, mode):
     np.testing.assert_allclose(bias[[0, 7]], [0.199, -0.199], rtol=1e-6)
 
 
+@pytest.mark.sweep
 def test_rematerialization_changes_nothing(batch, backend):
     def losses(mode):
         keras.utils.set_random_seed(0)
@@ -233,6 +236,7 @@ def test_rematerialization_changes_nothing(batch, backend):
     np.testing.assert_allclose(losses("full"), losses(None), rtol=1e-4)
 
 
+@pytest.mark.sweep(first=1)
 def test_right_padding_does_not_change_real_tokens(task, batch):
     model = make_model(task)
     whole = model.predict_on_batch(batch)
@@ -241,6 +245,7 @@ def test_right_padding_does_not_change_real_tokens(task, batch):
     np.testing.assert_allclose(whole[1, :7], alone[0], atol=1e-5)
 
 
+@pytest.mark.sweep(first=1)
 def test_keras_file_round_trip(task, batch, tmp_path):
     model = make_model(
         task, yarn={"scaling_factor": 4, "original_max_length": 8}

@@ -61,6 +61,7 @@ def test_cached_greedy_tokens_equal_uncached(make_model):
     np.testing.assert_array_equal(again, expected)
 
 
+@pytest.mark.sweep(first=1)
 @pytest.mark.parametrize(
     "sampler",
     [
@@ -80,6 +81,7 @@ def test_keras_hub_samplers_keep_the_prompt(make_model, sampler):
     assert outputs.max() < 48
 
 
+@pytest.mark.sweep
 def test_generation_stops_at_a_stop_token(make_model):
     model = make_model()
     sharpen(model)
@@ -94,6 +96,7 @@ def test_generation_stops_at_a_stop_token(make_model):
     assert not mask[first_stop + 1 :].any()
 
 
+@pytest.mark.sweep(first=1)
 @pytest.mark.parametrize("dtype", ["float32", "mixed_bfloat16"])
 def test_fit_learns_and_compiles(make_model, batch, backend, dtype):
     keras.utils.set_random_seed(0)
@@ -115,6 +118,7 @@ def test_fit_learns_and_compiles(make_model, batch, backend, dtype):
 
 # Rematerialization adds up the gradients of a tensor that is used several
 # times in another order: one unit in the last place, 2 ** -8 in bfloat16.
+@pytest.mark.sweep(first=1)
 @pytest.mark.parametrize(
     ("dtype", "tolerance"), [("float32", 1e-4), ("mixed_bfloat16", 2e-2)]
 )
@@ -182,6 +186,7 @@ def test_training_goes_on_after_loading(make_model, batch, tmp_path, backend):
     np.testing.assert_allclose(fit(copy, 2), expected, rtol=1e-5)
 
 
+@pytest.mark.sweep
 def test_a_model_compiled_without_optimizer_comes_back(make_model, tmp_path):
     model = make_model(num_layers=1)
     model.compile(optimizer=None, sampler="greedy")
@@ -191,6 +196,7 @@ def test_a_model_compiled_without_optimizer_comes_back(make_model, tmp_path):
     copy.generate(prompts(), stop_token_ids=None)
 
 
+@pytest.mark.sweep
 def test_a_model_loaded_uncompiled_generates_and_asks_for_compile(
     make_model, batch, tmp_path
 ):
