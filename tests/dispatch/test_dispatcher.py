@@ -45,6 +45,7 @@ def expected_tokens(case):
     return case.tokens * np.sum(weights * factor, axis=-1, keepdims=True)
 
 
+@pytest.mark.sweep(first=3)
 @pytest.mark.parametrize(("name", "capacity"), CASES)
 def test_tokens_come_back_weighted_from_their_own_experts(
     name, capacity, make_case

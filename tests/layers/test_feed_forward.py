@@ -15,6 +15,7 @@ def draw(*shape, seed=0):
     return np.random.default_rng(seed).standard_normal(shape).astype("float32")
 
 
+@pytest.mark.sweep
 def test_the_layer_contract():
     run_layer_test(
         FeedForward,
@@ -30,6 +31,7 @@ def test_the_layer_contract():
     )
 
 
+@pytest.mark.sweep
 def test_the_layer_contract_with_a_gate_of_two_branches():
     run_layer_test(
         FeedForward,

@@ -89,6 +89,7 @@ def trained(mode, policy, layer_class, jit_compile, router=None):
 
 
 # XLA takes TensorFlow seconds to compile, hence once only.
+@pytest.mark.sweep(first=1)
 @pytest.mark.parametrize(
     ("layer_class", "policy", "jit_compile", "router"),
     [
@@ -114,6 +115,7 @@ def test_training_gives_the_same_numbers(
         )
 
 
+@pytest.mark.sweep(first=1)
 @pytest.mark.parametrize(
     ("dispatcher", "policy"),
     [("capacity", "float32"), ("sorted", "mixed_bfloat16")],

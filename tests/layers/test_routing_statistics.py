@@ -106,6 +106,7 @@ def test_fit_accumulates_the_oracles_numbers(policy, jit_compile):
     )
 
 
+@pytest.mark.sweep(first=1)
 @pytest.mark.parametrize("enabled", [False, True])
 def test_only_switched_on_there_are_updates_in_the_program(enabled, backend):
     layer = SparseMoE(EXPERTS, 4)

@@ -17,6 +17,7 @@ def numpy(tensor):
     return ops.convert_to_numpy(ops.stop_gradient(tensor))
 
 
+@pytest.mark.sweep
 def test_the_layer_contract():
     run_layer_test(
         SharedExpertMoE,

@@ -19,6 +19,7 @@ SMALL = {
 }
 
 
+@pytest.mark.sweep(first=2)
 @pytest.mark.parametrize(
     "changes",
     [

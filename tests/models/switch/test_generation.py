@@ -116,6 +116,7 @@ def test_generation_stops_and_masks_after_the_stop_token(
     assert not outputs["decoder_padding_mask"].all()
 
 
+@pytest.mark.sweep
 def test_beams_find_outputs_at_least_as_likely_as_greedy(
     create_backbone, prompts, switch_oracle
 ):

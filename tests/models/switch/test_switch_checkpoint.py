@@ -122,6 +122,7 @@ def our_logits(model, inputs):
     return np.asarray(model.predict_on_batch(inputs))
 
 
+@pytest.mark.sweep(first=1)
 @pytest.mark.parametrize("name, padding", CASES)
 def test_logits_equal_the_references(name, padding):
     inputs = batch(padding)
@@ -167,6 +168,7 @@ def their_greedy_tokens(model, inputs, cached):
 
 # A step of cached decoding routes one token of each row, so that nothing is
 # dropped, there as here. Without a cache "full" drops.
+@pytest.mark.sweep(first=1)
 @pytest.mark.parametrize(
     "name, cached", [("roomy", False), ("roomy", True), ("full", True)]
 )

@@ -41,6 +41,7 @@ def test_logits_match_the_oracle_and_survive_saving(
     np.testing.assert_array_equal(loaded.predict_on_batch(inputs), logits)
 
 
+@pytest.mark.sweep
 def test_fit_takes_a_step_while_rematerializing(create_backbone, inputs):
     with keras.RematScope(mode="full"):
         backbone = create_backbone(num_decoder_layers=0, dropout=0.1)

@@ -8,6 +8,7 @@ from keras_moe.models.switch import SwitchBackbone
 from keras_moe.models.switch import SwitchSeq2SeqLM
 
 
+@pytest.mark.sweep(first=1)
 @pytest.mark.parametrize(
     "changes",
     [

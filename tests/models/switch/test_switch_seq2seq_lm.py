@@ -22,6 +22,7 @@ def test_tied_logits_match_the_oracle(
     np.testing.assert_allclose(logits, expected, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.sweep(first=1)
 @pytest.mark.parametrize("remat_mode", [None, "full"])
 def test_every_gradient_matches_the_oracle(
     create_backbone, sequences, switch_oracle, remat_mode
@@ -73,6 +74,7 @@ def test_every_gradient_matches_the_oracle(
         )
 
 
+@pytest.mark.sweep
 def test_fit_adds_the_routing_losses_in_mixed_precision(
     create_backbone, sequences
 ):
