@@ -2,6 +2,8 @@
 
 import keras
 
+from keras_moe.routing.padding import join_masks
+
 
 class CausalAttention(keras.layers.Layer):
     """A layer that projects, and that a RematScope recomputes as a whole.
@@ -16,6 +18,7 @@ class CausalAttention(keras.layers.Layer):
     def __init__(self, kernel_initializer="glorot_uniform", **kwargs):
         super().__init__(**kwargs)
         self.kernel_initializer = keras.initializers.get(kernel_initializer)
+        self.supports_masking = True
 
     def _projection(self, name, equation, input_shape, output_shape, bias_axes):
         """Make and build a projection of tensors (B, L, *input_shape)."""
@@ -32,6 +35,7 @@ class CausalAttention(keras.layers.Layer):
                 dtype=self.dtype_policy,
                 name=name,
             )
+        projection.supports_masking = True  # Each token by itself.
         projection.build((None, None, *input_shape))
         return projection
 
@@ -41,10 +45,20 @@ class CausalAttention(keras.layers.Layer):
             return layer_call
 
         # TensorFlow recomputes functions of positional tensors alone.
-        def call(inputs, padding_mask=None, cache=None, **cache_arguments):
+        def call(
+            inputs,
+            padding_mask=None,
+            cache=None,
+            cache_update_index=None,
+            mask=None,
+            inputs_mask=None,
+        ):
             if cache is not None:
-                return layer_call(inputs, cache=cache, **cache_arguments)
-            masks = () if padding_mask is None else (padding_mask,)
+                return layer_call(
+                    inputs, padding_mask, cache, cache_update_index
+                )
+            joined = join_masks(padding_mask, mask, inputs_mask)
+            masks = () if joined is None else (joined,)
             return keras.remat(layer_call)(inputs, *masks)
 
         return call

@@ -1,13 +1,13 @@
 """One layer of a decoder-only Transformer."""
 
-import inspect
-
 import keras
 
+from keras_moe.blocks.feed_forward_part import call_feed_forward
 from keras_moe.blocks.norms import make_norm
 from keras_moe.layers.sublayers import build_sublayer
 from keras_moe.layers.sublayers import revive_sublayers
 from keras_moe.layers.sublayers import serialize_sublayer
+from keras_moe.routing.padding import join_masks
 
 
 @keras.saving.register_keras_serializable(package="keras_moe")
@@ -21,7 +21,8 @@ class DecoderBlock(keras.layers.Layer):
         attention: layer called as `attention(x, padding_mask=...)`, and with
             `cache` and `cache_update_index` while generating.
         feed_forward: layer called as `feed_forward(x)`; it is given the
-            padding mask if it has a `padding_mask` argument (`SparseMoE`).
+            padding mask if it has an argument `padding_mask` (`SparseMoE`)
+            or supports Keras' `mask`.
         layer_norm_epsilon: float, of the norms.
         norm: kind of norm, as for `make_norm`.
         sandwich_norms: bool, whether the outputs of both parts pass a norm
@@ -33,6 +34,7 @@ class DecoderBlock(keras.layers.Layer):
     Call arguments:
         inputs: float tensor of shape (B, L, H).
         padding_mask: optional bool tensor of shape (B, L), True = real token.
+            A Keras mask that comes with the inputs is used as well.
         cache: optional, as for the attention.
         cache_update_index: int or scalar tensor, position of the first input.
         training: bool.
@@ -87,8 +89,6 @@ class DecoderBlock(keras.layers.Layer):
             self.residual_dropout = keras.layers.Dropout(
                 dropout, dtype=self.dtype_policy, name="residual_dropout"
             )
-        arguments = inspect.signature(feed_forward.call).parameters
-        self._feed_forward_takes_mask = "padding_mask" in arguments
         self.supports_masking = True
 
     def build(self, inputs_shape, padding_mask_shape=None):
@@ -115,7 +115,10 @@ class DecoderBlock(keras.layers.Layer):
         cache=None,
         cache_update_index=None,
         training=None,
+        mask=None,
+        inputs_mask=None,
     ):
+        padding_mask = join_masks(padding_mask, mask, inputs_mask)
         attended = self.attention(
             self.attention_norm(inputs),
             padding_mask=padding_mask if cache is None else None,
@@ -127,21 +130,24 @@ class DecoderBlock(keras.layers.Layer):
         if self.sandwich_norms:
             attended = self.attention_output_norm(attended)
         x = inputs + self._drop(attended, training)
-        fed = self._feed(self.feed_forward_norm(x), padding_mask, training)
+        fed = call_feed_forward(
+            self.feed_forward,
+            self.feed_forward_norm(x),
+            padding_mask,
+            training,
+        )
         if self.sandwich_norms:
             fed = self.feed_forward_output_norm(fed)
         x = x + self._drop(fed, training)
         if self.extra_feed_forward is not None:
-            fed = self.extra_feed_forward(self.extra_feed_forward_norm(x))
+            fed = call_feed_forward(
+                self.extra_feed_forward,
+                self.extra_feed_forward_norm(x),
+                padding_mask,
+                training,
+            )
             x = x + self._drop(fed, training)
         return x if cache is None else (x, cache)
-
-    def _feed(self, x, padding_mask, training):
-        if self._feed_forward_takes_mask:
-            return self.feed_forward(
-                x, padding_mask=padding_mask, training=training
-            )
-        return self.feed_forward(x)
 
     def _drop(self, x, training):
         # Without compilation, a layer that does nothing still takes time.

@@ -6,10 +6,12 @@ from keras import ops
 from keras_moe.blocks.attend import attend
 from keras_moe.blocks.attention_mask import causal_mask
 from keras_moe.blocks.causal_attention import CausalAttention
+from keras_moe.blocks.norms import make_norm
 from keras_moe.blocks.rolling_cache import roll
 from keras_moe.blocks.rolling_cache import slot_positions
 from keras_moe.blocks.rotary_embedding import rotary_frequencies
 from keras_moe.blocks.rotary_embedding import rotate
+from keras_moe.routing.padding import join_masks
 from keras_moe.routing.validation import check_positive
 
 
@@ -47,6 +49,7 @@ class GroupedQueryAttention(CausalAttention):
     Call arguments:
         inputs: float tensor of shape (B, L, H).
         padding_mask: optional bool tensor of shape (B, L), True = real token.
+            A Keras mask that comes with the inputs is used as well.
         cache: optional pair of tensors (B, M, X, D), the keys and values of
             X positions; those of the inputs are written at
             `cache_update_index`. Of a cache from `roll_cache` too, which
@@ -158,7 +161,11 @@ class GroupedQueryAttention(CausalAttention):
         padding_mask=None,
         cache=None,
         cache_update_index=None,
+        mask=None,
+        inputs_mask=None,
     ):
+        if cache is None:
+            padding_mask = join_masks(padding_mask, mask, inputs_mask)
         start = 0 if cache_update_index is None else cache_update_index
         positions = start + ops.arange(ops.shape(inputs)[1], dtype="int32")
         query, key, value = self._project(inputs)
@@ -260,8 +267,8 @@ class GroupedQueryAttention(CausalAttention):
     def _make_norm(self, name, heads):
         num_heads, head_dim = heads
         per_head = self.query_key_norm == "head"
-        norm = keras.layers.RMSNormalization(
-            epsilon=self.layer_norm_epsilon, dtype=self.dtype_policy, name=name
+        norm = make_norm(
+            "rms", self.layer_norm_epsilon, self.dtype_policy, name
         )
         norm.build((None, head_dim if per_head else num_heads * head_dim))
         return norm

@@ -14,6 +14,7 @@ from keras_moe.blocks.yarn import get_yarn
 from keras_moe.blocks.yarn import yarn_frequencies
 from keras_moe.blocks.yarn import yarn_magnitude
 from keras_moe.blocks.yarn import yarn_softmax_scale
+from keras_moe.routing.padding import join_masks
 from keras_moe.routing.validation import check_positive
 
 # Of the latents' norms; no published model has another.
@@ -53,6 +54,7 @@ class MultiHeadLatentAttention(CausalAttention):
     Call arguments:
         inputs: float tensor of shape (B, L, H).
         padding_mask: optional bool tensor of shape (B, L), True = real token.
+            A Keras mask that comes with the inputs is used as well.
         cache: optional tensor (B, X, R + P), latents and rotated keys of X
             positions; those of the inputs are written at
             `cache_update_index`.
@@ -161,7 +163,11 @@ class MultiHeadLatentAttention(CausalAttention):
         padding_mask=None,
         cache=None,
         cache_update_index=None,
+        mask=None,
+        inputs_mask=None,
     ):
+        if cache is None:
+            padding_mask = join_masks(padding_mask, mask, inputs_mask)
         start = 0 if cache_update_index is None else cache_update_index
         positions = start + ops.arange(ops.shape(inputs)[1], dtype="int32")
         query = self._make_query(inputs, positions)

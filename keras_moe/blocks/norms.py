@@ -30,9 +30,11 @@ def make_norm(kind, epsilon, dtype, name):
     if kind not in NORMS:
         raise ValueError(f"Expected a norm, one of {NORMS}. Received: {kind!r}")
     if kind == "rms":
-        return keras.layers.RMSNormalization(
+        norm = keras.layers.RMSNormalization(
             epsilon=epsilon, dtype=dtype, name=name
         )
+        norm.supports_masking = True  # Each token by itself, like the others.
+        return norm
     return keras.layers.LayerNormalization(
         epsilon=epsilon, center=kind == "layer", dtype=dtype, name=name
     )

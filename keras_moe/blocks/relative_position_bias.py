@@ -149,6 +149,9 @@ class RelativePositionBias(keras.layers.Layer):
         bias = ops.take(self.embeddings, buckets, axis=0)  # (Lq, Lk, N)
         return ops.transpose(bias, (2, 0, 1))[None]
 
+    def compute_mask(self, queries, previous_mask):
+        return None  # The bias belongs to no token.
+
     def compute_output_shape(self, queries_shape, keys_shape):
         return (1, self.num_heads, queries_shape[1], keys_shape[1])
 

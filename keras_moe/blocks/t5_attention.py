@@ -4,6 +4,7 @@ import keras
 from keras import ops
 
 from keras_moe.ops.widen import widen
+from keras_moe.routing.padding import join_masks
 
 # Large enough to give a weight of exactly 0 after a float32 softmax, finite
 # so that a row without any visible key does not become NaN.
@@ -32,7 +33,7 @@ class T5Attention(keras.layers.Layer):
         position_bias: optional tensor broadcastable to (B, N, Lq, Lk), added
             to the scores.
         attention_mask: optional bool tensor broadcastable to (B, Lq, Lk),
-            True = visible.
+            True = visible. A Keras mask of the keys' side is used as well.
         training: bool, whether to apply dropout.
 
     Returns:
@@ -55,6 +56,7 @@ class T5Attention(keras.layers.Layer):
         self.num_heads = num_heads
         self.head_dim = head_dim
         self.dropout = dropout
+        self.supports_masking = True
 
     def build(self, inputs_shape):
         hidden_dim = inputs_shape[-1]
@@ -62,7 +64,7 @@ class T5Attention(keras.layers.Layer):
         inner_dim = self.num_heads * self.head_dim
 
         def project(name, equation, output_shape, stddev):
-            return keras.layers.EinsumDense(
+            projection = keras.layers.EinsumDense(
                 equation,
                 output_shape=(None, *output_shape),
                 kernel_initializer=keras.initializers.RandomNormal(
@@ -71,6 +73,8 @@ class T5Attention(keras.layers.Layer):
                 dtype=self.dtype_policy,
                 name=name,
             )
+            projection.supports_masking = True  # Each token by itself.
+            return projection
 
         # Under a RematScope only the scores are recomputed: see `attend`.
         with keras.RematScope(mode=None):
@@ -155,10 +159,17 @@ class T5Attention(keras.layers.Layer):
         position_bias=None,
         attention_mask=None,
         training=None,
+        mask=None,
+        inputs_mask=None,
+        context_mask=None,
     ):
-        keys_values = self.project_keys_values(
-            inputs if context is None else context
-        )
+        if context is None:
+            context, context_mask = inputs, join_masks(mask, inputs_mask)
+        if context_mask is not None:
+            attention_mask = join_masks(
+                attention_mask, context_mask[:, None, :]
+            )
+        keys_values = self.project_keys_values(context)
         return self.attend(
             inputs, keys_values, position_bias, attention_mask, training
         )

@@ -2,6 +2,7 @@
 
 import keras
 
+from keras_moe.blocks.norms import make_norm
 from keras_moe.blocks.t5_attention import T5Attention
 from keras_moe.blocks.t5_feed_forward_block import T5FeedForwardBlock
 from keras_moe.layers.sublayers import revive_sublayers
@@ -38,6 +39,7 @@ class T5Block(keras.layers.Layer):
         **kwargs,
     ):
         super().__init__(**kwargs)
+        self.supports_masking = True
         self.num_heads = num_heads
         self.head_dim = head_dim
         self.dropout = dropout
@@ -72,10 +74,8 @@ class T5Block(keras.layers.Layer):
         # Under a RematScope attention and feed-forward are recomputed; the
         # cheap parts, and the dropout's random state, are not.
         with keras.RematScope(mode=None):
-            return keras.layers.RMSNormalization(
-                epsilon=self.layer_norm_epsilon,
-                dtype=self.dtype_policy,
-                name=name,
+            return make_norm(
+                "rms", self.layer_norm_epsilon, self.dtype_policy, name
             )
 
     def _feed_forward_block(self, feed_forward, name):

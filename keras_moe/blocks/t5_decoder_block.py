@@ -5,6 +5,7 @@ from keras import ops
 
 from keras_moe.blocks.attention_mask import causal_mask
 from keras_moe.blocks.t5_block import T5Block
+from keras_moe.routing.padding import join_masks
 
 
 @keras.saving.register_keras_serializable(package="keras_moe")
@@ -32,7 +33,8 @@ class T5DecoderBlock(T5Block):
         position_bias: optional tensor of shape (1, N, L, L) for the
             self-attention; cross-attention has none.
         padding_mask: optional bool tensor of shape (B, L), True = real token.
-        encoder_padding_mask: optional bool tensor of shape (B, Lk).
+        encoder_padding_mask: optional bool tensor of shape (B, Lk). Keras
+            masks that come with both inputs are used as well.
         training: bool, whether to apply dropout and training capacity.
 
     Returns:
@@ -61,7 +63,13 @@ class T5DecoderBlock(T5Block):
         padding_mask=None,
         encoder_padding_mask=None,
         training=None,
+        inputs_mask=None,
+        encoder_outputs_mask=None,
     ):
+        padding_mask = join_masks(padding_mask, inputs_mask)
+        encoder_padding_mask = join_masks(
+            encoder_padding_mask, encoder_outputs_mask
+        )
         positions = ops.arange(ops.shape(inputs)[1], dtype="int32")
         visible = causal_mask(positions, positions, padding_mask)
         normalized = self.self_attention_norm(inputs)

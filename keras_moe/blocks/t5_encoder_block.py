@@ -3,6 +3,7 @@
 import keras
 
 from keras_moe.blocks.t5_block import T5Block
+from keras_moe.routing.padding import join_masks
 
 
 @keras.saving.register_keras_serializable(package="keras_moe")
@@ -27,6 +28,7 @@ class T5EncoderBlock(T5Block):
         inputs: tensor of shape (B, L, H).
         position_bias: optional tensor of shape (1, N, L, L).
         padding_mask: optional bool tensor of shape (B, L), True = real token.
+            A Keras mask that comes with the inputs is used as well.
         training: bool, whether to apply dropout and training capacity.
 
     Returns:
@@ -47,8 +49,15 @@ class T5EncoderBlock(T5Block):
     attentions = ("self_attention",)
 
     def call(
-        self, inputs, position_bias=None, padding_mask=None, training=None
+        self,
+        inputs,
+        position_bias=None,
+        padding_mask=None,
+        training=None,
+        mask=None,
+        inputs_mask=None,
     ):
+        padding_mask = join_masks(padding_mask, mask, inputs_mask)
         visible = None if padding_mask is None else padding_mask[:, None, :]
         attended = self.self_attention(
             self.self_attention_norm(inputs),

@@ -1,12 +1,13 @@
 """T5 feed-forward block: norm, feed-forward layer, dropout, residual."""
 
-import inspect
-
 import keras
 
+from keras_moe.blocks.feed_forward_part import call_feed_forward
+from keras_moe.blocks.norms import make_norm
 from keras_moe.layers.sublayers import build_sublayer
 from keras_moe.layers.sublayers import revive_sublayers
 from keras_moe.layers.sublayers import serialize_sublayer
+from keras_moe.routing.padding import join_masks
 
 
 @keras.saving.register_keras_serializable(package="keras_moe")
@@ -19,7 +20,8 @@ class T5FeedForwardBlock(keras.layers.Layer):
 
     Args:
         feed_forward: layer from (B, L, H) to (B, L, H). If its `call` has an
-            argument `padding_mask`, it receives the mask.
+            argument `padding_mask`, or it supports Keras' `mask`, it
+            receives the mask.
         dropout: float, share of the feed-forward outputs to drop.
         layer_norm_epsilon: float, added to the mean square.
         **kwargs: arguments of `keras.layers.Layer`.
@@ -27,6 +29,7 @@ class T5FeedForwardBlock(keras.layers.Layer):
     Call arguments:
         inputs: tensor of shape (B, L, H).
         padding_mask: optional bool tensor of shape (B, L), True = real token.
+            A Keras mask that comes with the inputs is used as well.
         training: bool, whether to apply dropout and training capacity.
 
     Returns:
@@ -51,16 +54,12 @@ class T5FeedForwardBlock(keras.layers.Layer):
         self.dropout = dropout
         self.layer_norm_epsilon = layer_norm_epsilon
         self.feed_forward = feed_forward
-        self._takes_padding_mask = (
-            "padding_mask" in inspect.signature(feed_forward.call).parameters
-        )
+        self.supports_masking = True
         # Under a RematScope the feed-forward layer is recomputed; the cheap
         # parts, and the dropout's random state, are not.
         with keras.RematScope(mode=None):
-            self.norm = keras.layers.RMSNormalization(
-                epsilon=layer_norm_epsilon,
-                dtype=self.dtype_policy,
-                name="norm",
+            self.norm = make_norm(
+                "rms", layer_norm_epsilon, self.dtype_policy, "norm"
             )
             self.output_dropout = keras.layers.Dropout(
                 dropout, dtype=self.dtype_policy, name="dropout"
@@ -71,11 +70,18 @@ class T5FeedForwardBlock(keras.layers.Layer):
         build_sublayer(self.feed_forward, inputs_shape)
         self.built = True
 
-    def call(self, inputs, padding_mask=None, training=None):
-        arguments = {}
-        if self._takes_padding_mask:
-            arguments = {"padding_mask": padding_mask, "training": training}
-        outputs = self.feed_forward(self.norm(inputs), **arguments)
+    def call(
+        self,
+        inputs,
+        padding_mask=None,
+        training=None,
+        mask=None,
+        inputs_mask=None,
+    ):
+        padding_mask = join_masks(padding_mask, mask, inputs_mask)
+        outputs = call_feed_forward(
+            self.feed_forward, self.norm(inputs), padding_mask, training
+        )
         return inputs + self.output_dropout(outputs, training=training)
 
     def rematerialized_call(self, layer_call, *args, **kwargs):

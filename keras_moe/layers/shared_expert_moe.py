@@ -39,6 +39,7 @@ class SharedExpertMoE(keras.layers.Layer):
     Call arguments:
         inputs: float tensor of shape (..., H).
         padding_mask: optional bool tensor of shape (...), True = real token.
+            A Keras mask that comes with the inputs is used as well.
         training: bool.
 
     Returns:
@@ -124,12 +125,23 @@ class SharedExpertMoE(keras.layers.Layer):
                 )
         self.supports_masking = True
 
-    def call(self, inputs, padding_mask=None, mask=None, training=None):
+    def call(
+        self,
+        inputs,
+        padding_mask=None,
+        mask=None,
+        training=None,
+        inputs_mask=None,
+    ):
         shared = self.shared_experts(inputs)
         if self.use_shared_expert_gate:
             shared = shared * ops.sigmoid(self.shared_expert_gate(inputs))
         routed = self.routed_experts(
-            inputs, padding_mask=padding_mask, mask=mask, training=training
+            inputs,
+            padding_mask=padding_mask,
+            mask=mask,
+            inputs_mask=inputs_mask,
+            training=training,
         )
         return routed + shared
 

@@ -18,6 +18,7 @@ from keras_moe.layers.top_k_router import TopKRouter
 from keras_moe.routing.capacity import check_capacity
 from keras_moe.routing.capacity import expert_capacity
 from keras_moe.routing.capacity import fixed_capacity
+from keras_moe.routing.padding import join_masks
 from keras_moe.routing.slot_assignment import assign_slots
 from keras_moe.routing.slot_assignment import check_priority
 from keras_moe.routing.slot_assignment import keep_all
@@ -174,17 +175,15 @@ class SparseMoE(keras.layers.Layer):
     def _group(self, inputs, *masks):
         """Reshape (..., H) to (G, S, H) and join all kinds of mask."""
         check_tokens(inputs)
-        masks = [ops.cast(each, "bool") for each in masks if each is not None]
         for each in masks:
-            check_padding_mask(each, inputs)
+            if each is not None:
+                check_padding_mask(each, inputs)
+        padding_mask = join_masks(*masks)
         shape = ops.shape(inputs)
         grouped = (1, -1) if len(shape) == 2 else (shape[0], _size(shape[1:-1]))
         tokens = ops.reshape(inputs, (*grouped, shape[-1]))
-        if not masks:
+        if padding_mask is None:
             return tokens, None
-        padding_mask = masks[0]
-        for each in masks[1:]:
-            padding_mask = ops.logical_and(padding_mask, each)
         return tokens, ops.reshape(padding_mask, grouped)
 
     def _assign(self, plan, training):

@@ -4,7 +4,10 @@ import keras
 
 
 def serialize_sublayer(layer):
-    """Serialize a layer so that parents that share it will share it again.
+    """Serialize a layer for the configuration of its parent.
+
+    Parents that share the layer will share it again. The configuration is
+    the same whether the layer is built or not.
 
     Args:
         layer: `keras.layers.Layer`, or `None`.
@@ -20,7 +23,7 @@ def serialize_sublayer(layer):
     # While a model is saved, Keras writes an object's identity from the
     # second time on, and the configuration of the first one is copied before.
     keras.saving.serialize_keras_object(layer)
-    return keras.saving.serialize_keras_object(layer)
+    return _without_build_shapes(keras.saving.serialize_keras_object(layer))
 
 
 def revive_sublayers(config, *names):

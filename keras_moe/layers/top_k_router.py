@@ -7,6 +7,7 @@ from keras_moe.losses.expert_bias_update import expert_bias_update
 from keras_moe.losses.load_balancing import load_balancing_loss
 from keras_moe.losses.router_z import router_z_loss
 from keras_moe.routing.expert_groups import check_groups
+from keras_moe.routing.padding import join_masks
 from keras_moe.routing.routing_plan import RoutingPlan
 from keras_moe.routing.score_functions import get_score_function
 from keras_moe.routing.token_choice import choose_top_k
@@ -59,6 +60,7 @@ class TopKRouter(keras.layers.Layer):
     Call arguments:
         inputs: float tensor of shape (..., H).
         padding_mask: optional bool tensor of shape (...), True = real token.
+            A Keras mask that comes with the inputs is used as well.
         training: bool.
 
     Returns:
@@ -164,8 +166,16 @@ class TopKRouter(keras.layers.Layer):
                 aggregation="mean",  # Of replicas that share a batch.
             )
 
-    def call(self, inputs, padding_mask=None, training=None):
+    def call(
+        self,
+        inputs,
+        padding_mask=None,
+        training=None,
+        mask=None,
+        inputs_mask=None,
+    ):
         check_tokens(inputs)
+        padding_mask = join_masks(padding_mask, mask, inputs_mask)
         if padding_mask is not None:
             check_padding_mask(padding_mask, inputs)
         if training and self.jitter_noise:
@@ -231,7 +241,7 @@ class TopKRouter(keras.layers.Layer):
             padding_mask=tokens,
         )
 
-    def compute_output_spec(self, inputs, padding_mask=None, training=None):
+    def compute_output_spec(self, inputs, *masks, training=None, **kwargs):
         check_tokens(inputs)
         dtypes = {"expert_indices": "int32", "padding_mask": "bool"}
         shapes = self.compute_output_shape(inputs.shape)

@@ -7,6 +7,7 @@ from keras import ops
 
 from keras_moe.layers import SharedExpertMoE
 from keras_moe.layers import SparseMoE
+from keras_moe.layers import TopKRouter
 
 TOKEN_IDS = np.array([[3, 1, 2, 5, 4, 0, 0], [5, 0, 4, 4, 1, 2, 3]], "int32")
 MASK = TOKEN_IDS != 0
@@ -129,3 +130,19 @@ def test_a_mask_that_hides_every_token_trains_without_nan(
     for name, gradient in step.gradients.items():
         assert gradient is not None, name
         assert np.all(gradient == 0.0), name
+
+
+def test_a_router_by_itself_uses_a_keras_mask():
+    embedded = Embedded(TopKRouter(5, 2))
+    router = embedded.layer
+    by_argument = router(
+        embedded.plain(TOKEN_IDS), padding_mask=MASK, training=True
+    )
+    expected = [float(numpy(loss)) for loss in router.losses]
+    by_keras = router(embedded.masked(TOKEN_IDS), training=True)
+    losses = [float(numpy(loss)) for loss in router.losses]
+    np.testing.assert_array_equal(
+        ops.convert_to_numpy(by_keras.padding_mask),
+        ops.convert_to_numpy(by_argument.padding_mask),
+    )
+    np.testing.assert_allclose(losses, expected, rtol=1e-6)

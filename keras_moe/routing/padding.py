@@ -1,0 +1,31 @@
+"""Masks that come by several ways."""
+
+from keras import ops
+
+
+def join_masks(*masks):
+    """Join padding masks: a token is real if every mask says so.
+
+    A layer is given a `padding_mask`, and Keras hands it the mask of its
+    inputs in `mask`, or in `inputs_mask` where the inputs are not the only
+    tensor.
+
+    Args:
+        *masks: tensors of one shape (...), True or 1 = real token, or `None`.
+
+    Returns:
+        bool tensor of shape (...), or `None` if there is no mask.
+
+    Example:
+
+    >>> import numpy as np
+    >>> np.array(join_masks(np.array([1, 1, 0]), None, np.array([1, 0, 0])))
+    array([ True, False, False])
+    """
+    masks = [ops.cast(mask, "bool") for mask in masks if mask is not None]
+    if not masks:
+        return None
+    joined = masks[0]
+    for mask in masks[1:]:
+        joined = ops.logical_and(joined, mask)
+    return joined
