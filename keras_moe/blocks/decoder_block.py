@@ -8,6 +8,7 @@ from keras_moe.layers.sublayers import build_sublayer
 from keras_moe.layers.sublayers import revive_sublayers
 from keras_moe.layers.sublayers import serialize_sublayer
 from keras_moe.routing.padding import join_masks
+from keras_moe.routing.plain_numbers import plain_numbers
 
 
 @keras.saving.register_keras_serializable(package="keras_moe")
@@ -53,6 +54,7 @@ class DecoderBlock(keras.layers.Layer):
     (2, 5, 16)
     """
 
+    @plain_numbers
     def __init__(
         self,
         attention,

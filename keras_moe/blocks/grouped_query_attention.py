@@ -12,6 +12,7 @@ from keras_moe.blocks.rolling_cache import slot_positions
 from keras_moe.blocks.rotary_embedding import rotary_frequencies
 from keras_moe.blocks.rotary_embedding import rotate
 from keras_moe.routing.padding import join_masks
+from keras_moe.routing.plain_numbers import plain_numbers
 from keras_moe.routing.validation import check_positive
 
 
@@ -72,6 +73,7 @@ class GroupedQueryAttention(CausalAttention):
     (2, 5, 16)
     """
 
+    @plain_numbers
     def __init__(
         self,
         num_query_heads,

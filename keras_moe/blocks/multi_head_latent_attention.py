@@ -15,6 +15,7 @@ from keras_moe.blocks.yarn import yarn_frequencies
 from keras_moe.blocks.yarn import yarn_magnitude
 from keras_moe.blocks.yarn import yarn_softmax_scale
 from keras_moe.routing.padding import join_masks
+from keras_moe.routing.plain_numbers import plain_numbers
 from keras_moe.routing.validation import check_positive
 
 # Of the latents' norms; no published model has another.
@@ -81,6 +82,7 @@ class MultiHeadLatentAttention(CausalAttention):
     10
     """
 
+    @plain_numbers
     def __init__(
         self,
         num_query_heads,

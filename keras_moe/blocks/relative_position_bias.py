@@ -6,6 +6,8 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_moe.routing.plain_numbers import plain_numbers
+
 
 def bucket_relative_positions(max_distance, num_buckets, bidirectional):
     """Assign a bucket to every relative position up to `max_distance`.
@@ -101,6 +103,7 @@ class RelativePositionBias(keras.layers.Layer):
         Raffel et al., 2019, https://arxiv.org/abs/1910.10683, section 2.1.
     """
 
+    @plain_numbers
     def __init__(
         self,
         num_heads,

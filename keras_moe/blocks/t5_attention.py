@@ -5,6 +5,7 @@ from keras import ops
 
 from keras_moe.ops.widen import widen
 from keras_moe.routing.padding import join_masks
+from keras_moe.routing.plain_numbers import plain_numbers
 
 # Large enough to give a weight of exactly 0 after a float32 softmax, finite
 # so that a row without any visible key does not become NaN.
@@ -51,6 +52,7 @@ class T5Attention(keras.layers.Layer):
         Raffel et al., 2019, https://arxiv.org/abs/1910.10683, section 2.1.
     """
 
+    @plain_numbers
     def __init__(self, num_heads, head_dim, dropout=0.0, **kwargs):
         super().__init__(**kwargs)
         self.num_heads = num_heads

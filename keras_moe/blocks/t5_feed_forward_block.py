@@ -8,6 +8,7 @@ from keras_moe.layers.sublayers import build_sublayer
 from keras_moe.layers.sublayers import revive_sublayers
 from keras_moe.layers.sublayers import serialize_sublayer
 from keras_moe.routing.padding import join_masks
+from keras_moe.routing.plain_numbers import plain_numbers
 
 
 @keras.saving.register_keras_serializable(package="keras_moe")
@@ -47,6 +48,7 @@ class T5FeedForwardBlock(keras.layers.Layer):
         Fedus et al., 2021, https://arxiv.org/abs/2101.03961, figure 2.
     """
 
+    @plain_numbers
     def __init__(
         self, feed_forward, dropout=0.0, layer_norm_epsilon=1e-6, **kwargs
     ):

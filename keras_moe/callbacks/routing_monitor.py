@@ -9,6 +9,7 @@ from keras import ops
 from keras_moe.callbacks.routing_averages import averages_between
 from keras_moe.callbacks.routing_averages import averages_over_layers
 from keras_moe.callbacks.sparse_layers import find_sparse_layers
+from keras_moe.routing.plain_numbers import plain_numbers
 
 _LAYER_SCALARS = (
     "router_entropy",
@@ -86,6 +87,7 @@ class RoutingMonitor(keras.callbacks.Callback):
         equation 4.
     """
 
+    @plain_numbers
     def __init__(self, log_dir=None, update_freq="epoch"):
         super().__init__()
         self.log_dir = log_dir

@@ -8,6 +8,7 @@ from keras import ops
 from keras_moe.experts.per_expert_initializer import PerExpertInitializer
 from keras_moe.experts.per_expert_initializer import reseed
 from keras_moe.ops.grouped_matmul import grouped_matmul
+from keras_moe.routing.plain_numbers import plain_numbers
 from keras_moe.routing.validation import check_positive
 
 
@@ -31,6 +32,7 @@ class ExpertBank(keras.layers.Layer):
             `keras_moe.ops.grouped_matmul`.
     """
 
+    @plain_numbers
     def __init__(
         self,
         num_experts,

@@ -3,6 +3,8 @@
 import keras
 from keras import ops
 
+from keras_moe.routing.plain_numbers import plain_numbers
+
 # More than the kernels of one expert, so that no two experts share a seed.
 SEEDS_PER_EXPERT = 16
 
@@ -28,6 +30,7 @@ class PerExpertInitializer(keras.initializers.Initializer):
     (4, 16, 32)
     """
 
+    @plain_numbers
     def __init__(self, initializer, num_branches=1):
         self.initializer = keras.initializers.get(initializer)
         self.num_branches = num_branches

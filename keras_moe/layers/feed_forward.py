@@ -4,6 +4,7 @@ import keras
 
 from keras_moe.experts.per_expert_initializer import reseed
 from keras_moe.ops.gated_activation import gate_branches
+from keras_moe.routing.plain_numbers import plain_numbers
 from keras_moe.routing.validation import check_positive
 
 
@@ -38,6 +39,7 @@ class FeedForward(keras.layers.Layer):
         Shazeer, 2020, https://arxiv.org/abs/2002.05202, equation 6.
     """
 
+    @plain_numbers
     def __init__(
         self,
         intermediate_dim,

@@ -10,6 +10,7 @@ from keras_moe.losses.router_z import router_z_loss
 from keras_moe.metrics.routing import dropped_fraction
 from keras_moe.metrics.routing import max_violation
 from keras_moe.metrics.routing import router_entropy
+from keras_moe.routing.plain_numbers import plain_numbers
 
 
 @keras.saving.register_keras_serializable(package="keras_moe")
@@ -40,6 +41,7 @@ class RoutingStatistics(keras.layers.Layer):
     [0.5, 0.5]
     """
 
+    @plain_numbers
     def __init__(self, num_experts, **kwargs):
         super().__init__(**{**kwargs, "dtype": "float32"})
         self.num_experts = num_experts

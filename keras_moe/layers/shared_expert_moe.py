@@ -6,6 +6,7 @@ from keras import ops
 from keras_moe.layers.feed_forward import FeedForward
 from keras_moe.layers.sparse_moe import SparseMoE
 from keras_moe.layers.sublayers import revive_sublayers
+from keras_moe.routing.plain_numbers import plain_numbers
 from keras_moe.routing.validation import check_positive
 
 
@@ -54,6 +55,7 @@ class SharedExpertMoE(keras.layers.Layer):
     (2, 5, 16)
     """
 
+    @plain_numbers
     def __init__(
         self,
         num_experts,

@@ -19,6 +19,7 @@ from keras_moe.routing.capacity import check_capacity
 from keras_moe.routing.capacity import expert_capacity
 from keras_moe.routing.capacity import fixed_capacity
 from keras_moe.routing.padding import join_masks
+from keras_moe.routing.plain_numbers import plain_numbers
 from keras_moe.routing.slot_assignment import assign_slots
 from keras_moe.routing.slot_assignment import check_priority
 from keras_moe.routing.slot_assignment import keep_all
@@ -99,6 +100,7 @@ class SparseMoE(keras.layers.Layer):
         Gale et al., 2022, https://arxiv.org/abs/2211.15841 (dropless).
     """
 
+    @plain_numbers
     def __init__(
         self,
         num_experts,

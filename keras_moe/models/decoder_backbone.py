@@ -9,6 +9,7 @@ from keras_moe.blocks.norms import make_norm
 from keras_moe.models.decoder_parts import kernel_initializer
 from keras_moe.models.parameter_counts import count_variables
 from keras_moe.models.published_backbone import PublishedBackbone
+from keras_moe.routing.plain_numbers import to_plain
 from keras_moe.routing.validation import check_positive
 
 
@@ -182,4 +183,4 @@ def own_arguments(names):
     {'num_layers': 2}
     """
     others = ("self", "dtype", "kwargs", "__class__")
-    return {name: names[name] for name in names if name not in others}
+    return {name: to_plain(names[name]) for name in names if name not in others}

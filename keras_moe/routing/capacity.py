@@ -40,7 +40,8 @@ def expert_capacity(capacity_factor, group_size, top_k, num_experts):
             "Expected `capacity_factor` to be positive, or `None` for "
             f"dropless routing. Received: capacity_factor={capacity_factor}"
         )
-    factor = Fraction(capacity_factor).limit_denominator(10_000)
+    # `float` also of NumPy numbers, which `Fraction` does not take.
+    factor = Fraction(float(capacity_factor)).limit_denominator(10_000)
     numerator = factor.numerator * top_k
     denominator = factor.denominator * num_experts
     if ops.is_tensor(group_size):

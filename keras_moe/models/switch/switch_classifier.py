@@ -6,6 +6,7 @@ from keras import ops
 
 from keras_moe.models.restored_task import RestoredTask
 from keras_moe.models.switch.switch_backbone import SwitchBackbone
+from keras_moe.routing.plain_numbers import plain_numbers
 
 
 @keras.saving.register_keras_serializable(package="keras_moe")
@@ -48,6 +49,7 @@ class SwitchClassifier(RestoredTask, keras_hub.models.TextClassifier):
 
     backbone_cls = SwitchBackbone
 
+    @plain_numbers
     def __init__(
         self,
         backbone,
