@@ -6,6 +6,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_moe.ops.widen import int32
 from keras_moe.routing.plain_numbers import plain_numbers
 
 
@@ -147,7 +148,8 @@ class RelativePositionBias(keras.layers.Layer):
         query_positions = query_positions + ops.cast(start_index, "int32")
         key_positions = ops.arange(ops.shape(keys)[1], dtype="int32")
         relative = key_positions[None, :] - query_positions[:, None]
-        relative = ops.clip(relative, -self.max_distance, self.max_distance)
+        limit = int32(self.max_distance)
+        relative = ops.maximum(ops.minimum(relative, limit), -limit)
         buckets = ops.take(self._buckets, relative + self.max_distance)
         bias = ops.take(self.embeddings, buckets, axis=0)  # (Lq, Lk, N)
         return ops.transpose(bias, (2, 0, 1))[None]

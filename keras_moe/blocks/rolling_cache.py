@@ -8,6 +8,8 @@ nothing is ever overwritten.
 
 from keras import ops
 
+from keras_moe.ops.widen import int32
+
 
 def slot_positions(last, num_slots):
     """Return the position that each slot holds.
@@ -29,7 +31,7 @@ def slot_positions(last, num_slots):
     [0, 1, -1]
     """
     slots = ops.arange(num_slots, dtype="int32")
-    return last - ops.mod(last - slots, num_slots)
+    return last - ops.mod(last - slots, int32(num_slots))
 
 
 def roll(cache, length, num_slots):
@@ -51,4 +53,4 @@ def roll(cache, length, num_slots):
     [3.0, 4.0, 2.0]
     """
     positions = slot_positions(length - 1, num_slots)
-    return ops.take(cache, ops.maximum(positions, 0), axis=2)
+    return ops.take(cache, ops.maximum(positions, int32(0)), axis=2)

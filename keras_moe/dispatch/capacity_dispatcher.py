@@ -5,6 +5,7 @@ from keras import ops
 from keras_moe.dispatch.dispatcher import Dispatcher
 from keras_moe.ops.sorting import count
 from keras_moe.ops.sorting import stable_argsort
+from keras_moe.ops.widen import int32
 
 
 class CapacityDispatcher(Dispatcher):
@@ -77,7 +78,7 @@ class CapacityDispatcher(Dispatcher):
             ops.transpose(rows, (1, 0, 2, 3)),
             (num_groups, num_slots, hidden_dim),
         )
-        slot = ops.minimum(self._slot, num_slots - 1)
+        slot = ops.minimum(self._slot, int32(num_slots - 1))
         outputs = 0.0
         for choice in range(self._slot.shape[-1]):
             chosen = ops.take_along_axis(

@@ -14,6 +14,7 @@ group sizes need, longer ones, and the spare ones multiply zeros.
 import numpy as np
 from keras import ops
 
+from keras_moe.ops.widen import int32
 from keras_moe.ops.widen import result_dtype
 from keras_moe.ops.widen import widen
 
@@ -151,10 +152,10 @@ class _Blocks:
         passed = ops.cast(self._block_ends <= index, "int32")
         group = ops.cast(ops.sum(passed), "int32")
         # A spare block goes to the padding, and no row of it is real.
-        group = ops.minimum(group, self._last_group)
+        group = ops.minimum(group, int32(self._last_group))
         row = self._group_starts[group]
         row = row + (index - self._first_block[group]) * self.length
-        row = ops.minimum(row, self._end)
+        row = ops.minimum(row, int32(self._end))
         in_group = row + self._positions < self._group_ends[group]
         return row, group, in_group[:, None]
 

@@ -8,6 +8,7 @@ have one file per backend.
 from keras import ops
 
 from keras_moe.ops.backend import load
+from keras_moe.ops.widen import int32
 
 _sorting = load("sorting")
 
@@ -94,6 +95,6 @@ def count(values, num_values):
     num_groups = ops.shape(values)[0]
     stretch = num_values + 1
     offset = stretch * ops.arange(num_groups, dtype="int32")[:, None]
-    values = ops.minimum(values, num_values) + offset
+    values = ops.minimum(values, int32(num_values)) + offset
     counts = _sorting.count(ops.reshape(values, (-1,)), num_groups * stretch)
     return ops.reshape(counts, (num_groups, stretch))[:, :num_values]

@@ -1,7 +1,8 @@
-"""Which dtype a result has: Keras' rules, and float64 where there is some.
+"""Which dtype a result has: Keras' rules, and where they lose something.
 
 `keras.backend.result_type` and `keras.ops.matmul` turn float64 into float32
-on JAX and PyTorch.
+on JAX and PyTorch, and a plain int beside an int32 tensor makes a float32 one
+on JAX when the floatx is bfloat16.
 """
 
 from keras import backend
@@ -43,3 +44,21 @@ def widen(tensor):
     'float32'
     """
     return ops.cast(tensor, result_dtype(tensor.dtype, "float32"))
+
+
+def int32(number):
+    """Return an integer as a tensor that keeps int32 tensors int32.
+
+    Args:
+        number: int or integer tensor.
+
+    Returns:
+        int32 tensor of the same shape.
+
+    Example:
+
+    >>> import keras
+    >>> keras.backend.standardize_dtype(int32(3).dtype)
+    'int32'
+    """
+    return ops.cast(number, "int32")

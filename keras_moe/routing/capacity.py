@@ -4,6 +4,7 @@ from fractions import Fraction
 
 from keras import ops
 
+from keras_moe.ops.widen import int32
 from keras_moe.routing.validation import check_positive
 
 
@@ -47,7 +48,7 @@ def expert_capacity(capacity_factor, group_size, top_k, num_experts):
     if ops.is_tensor(group_size):
         slots = ops.cast(group_size, "int64") * numerator
         slots = (slots + denominator - 1) // denominator
-        return ops.maximum(ops.cast(slots, "int32"), 1)
+        return ops.maximum(int32(slots), int32(1))
     return max(1, -(-group_size * numerator // denominator))
 
 
@@ -70,7 +71,7 @@ def fixed_capacity(expert_capacity, group_size):
     10
     """
     if ops.is_tensor(group_size):
-        return ops.minimum(ops.cast(group_size, "int32"), expert_capacity)
+        return ops.minimum(int32(group_size), int32(expert_capacity))
     return min(group_size, expert_capacity)
 
 
