@@ -4,6 +4,7 @@ import keras
 
 from keras_moe.experts.per_expert_initializer import reseed
 from keras_moe.ops.gated_activation import gate_branches
+from keras_moe.ops.padding import zero_padding
 from keras_moe.routing.plain_numbers import plain_numbers
 from keras_moe.routing.validation import check_positive
 
@@ -24,6 +25,8 @@ class FeedForward(keras.layers.Layer):
 
     Call arguments:
         inputs: float tensor of shape (..., H).
+        mask: optional bool tensor of shape (...), True = real token: a Keras
+            mask that comes with the inputs. Padding counts as zeros.
 
     Returns:
         Tensor of the shape of `inputs`.
@@ -68,7 +71,8 @@ class FeedForward(keras.layers.Layer):
         self.down = self._dense("down", hidden_dim, 2)
         self.down.build((*inputs_shape[:-1], self.intermediate_dim))
 
-    def call(self, inputs):
+    def call(self, inputs, mask=None):
+        inputs = zero_padding(inputs, mask)
         if self.gated:
             return self.down(
                 self.activation(self.gate(inputs)) * self.up(inputs)

@@ -6,6 +6,7 @@ from keras import ops
 from keras_moe.layers.feed_forward import FeedForward
 from keras_moe.layers.sparse_moe import SparseMoE
 from keras_moe.layers.sublayers import revive_sublayers
+from keras_moe.ops.padding import zero_padding
 from keras_moe.routing.plain_numbers import plain_numbers
 from keras_moe.routing.validation import check_positive
 
@@ -45,7 +46,7 @@ class SharedExpertMoE(keras.layers.Layer):
 
     Returns:
         Tensor of the shape of `inputs`. Padding gets what the shared experts
-        give it, which costs nothing extra and nobody reads.
+        make of zeros.
 
     Example:
 
@@ -135,6 +136,8 @@ class SharedExpertMoE(keras.layers.Layer):
         training=None,
         inputs_mask=None,
     ):
+        for each in (padding_mask, mask, inputs_mask):
+            inputs = zero_padding(inputs, each)
         shared = self.shared_experts(inputs)
         if self.use_shared_expert_gate:
             shared = shared * ops.sigmoid(self.shared_expert_gate(inputs))

@@ -15,6 +15,7 @@ from keras_moe.layers.sublayers import compute_once
 from keras_moe.layers.sublayers import revive_sublayers
 from keras_moe.layers.sublayers import serialize_sublayer
 from keras_moe.layers.top_k_router import TopKRouter
+from keras_moe.ops.padding import zero_padding
 from keras_moe.routing.capacity import check_capacity
 from keras_moe.routing.capacity import expert_capacity
 from keras_moe.routing.capacity import fixed_capacity
@@ -186,7 +187,8 @@ class SparseMoE(keras.layers.Layer):
         tokens = ops.reshape(inputs, (*grouped, shape[-1]))
         if padding_mask is None:
             return tokens, None
-        return tokens, ops.reshape(padding_mask, grouped)
+        padding_mask = ops.reshape(padding_mask, grouped)
+        return zero_padding(tokens, padding_mask), padding_mask
 
     def _assign(self, plan, training):
         """Decide which (token, choice) pairs are carried."""

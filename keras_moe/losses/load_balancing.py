@@ -4,6 +4,7 @@ from keras import ops
 
 from keras_moe.losses.token_means import mean_over_tokens
 from keras_moe.losses.token_means import num_real_tokens
+from keras_moe.ops.padding import zero_padding
 from keras_moe.ops.sorting import count
 from keras_moe.routing.score_functions import normalize
 
@@ -37,8 +38,11 @@ def load_balancing_loss(plan):
     num_experts = plan.router_probs.shape[-1]
     top_k = plan.expert_indices.shape[-1]
     load = tokens_per_expert(plan) / num_real_tokens(plan.padding_mask)
-    probs = normalize(plan.router_probs, plan.router_logits)
-    mean_probs = mean_over_tokens(probs, plan.padding_mask)
+    probs, logits = (
+        zero_padding(each, plan.padding_mask)
+        for each in (plan.router_probs, plan.router_logits)
+    )
+    mean_probs = mean_over_tokens(normalize(probs, logits), plan.padding_mask)
     return num_experts * ops.sum(load * mean_probs) / top_k
 
 

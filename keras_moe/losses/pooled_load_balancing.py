@@ -3,6 +3,7 @@
 from keras import ops
 
 from keras_moe.losses.load_balancing import tokens_per_expert
+from keras_moe.ops.padding import zero_padding
 from keras_moe.ops.sorting import top_k
 from keras_moe.routing.score_functions import softmax
 
@@ -41,7 +42,12 @@ def pooled_load_balancing_loss(plans):
     >>> round(float(pooled_load_balancing_loss(plans)), 4)
     1.0
     """
-    plans = list(plans)
+    plans = [
+        plan._replace(
+            router_logits=zero_padding(plan.router_logits, plan.padding_mask)
+        )
+        for plan in plans
+    ]
     num_experts = _common_num_experts(plans)
     num_tokens = sum(
         ops.sum(ops.cast(plan.padding_mask, "float32")) for plan in plans

@@ -3,6 +3,7 @@
 from keras import ops
 
 from keras_moe.losses.token_means import mean_over_tokens
+from keras_moe.ops.padding import zero_padding
 
 
 def router_z_loss(plan):
@@ -25,5 +26,6 @@ def router_z_loss(plan):
     >>> round(float(router_z_loss(plan)), 4)  # log(4) ** 2
     1.9218
     """
-    log_partition = ops.logsumexp(plan.router_logits, axis=-1)
+    logits = zero_padding(plan.router_logits, plan.padding_mask)
+    log_partition = ops.logsumexp(logits, axis=-1)
     return mean_over_tokens(ops.square(log_partition), plan.padding_mask)

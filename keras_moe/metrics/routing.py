@@ -4,6 +4,7 @@ import numpy as np
 from keras import ops
 
 from keras_moe.losses.token_means import mean_over_tokens
+from keras_moe.ops.padding import zero_padding
 from keras_moe.routing.score_functions import normalize
 
 
@@ -27,7 +28,11 @@ def router_entropy(plan):
     >>> round(float(router_entropy(plan)), 4)  # log(4)
     1.3863
     """
-    probs = normalize(plan.router_probs, plan.router_logits)
+    probs, logits = (
+        zero_padding(each, plan.padding_mask)
+        for each in (plan.router_probs, plan.router_logits)
+    )
+    probs = normalize(probs, logits)
     surprise = -ops.log(ops.maximum(probs, 1e-20))
     return mean_over_tokens(
         ops.sum(probs * surprise, axis=-1), plan.padding_mask

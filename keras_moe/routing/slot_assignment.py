@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 from keras import ops
 
+from keras_moe.ops.padding import zero_padding
 from keras_moe.ops.sorting import count
 from keras_moe.ops.sorting import invert_permutation
 from keras_moe.ops.sorting import stable_argsort
@@ -91,8 +92,8 @@ def assign_slots(plan, num_experts, capacity, priority="position"):
         plan.padding_mask[..., None], plan.expert_indices, num_experts
     )
     if priority == "score":
-        best = ops.amax(plan.router_probs, axis=-1)  # (G, S)
-        ranking = stable_argsort(-best)
+        probs = zero_padding(plan.router_probs, plan.padding_mask)
+        ranking = stable_argsort(-ops.amax(probs, axis=-1))  # (G, S)
         candidates = ops.take_along_axis(candidates, ranking[..., None], axis=1)
     # (G, S, K) -> (G, K, S) -> (G, K * S): first choices first.
     candidates = ops.reshape(
