@@ -20,6 +20,11 @@ class CausalAttention(keras.layers.Layer):
         self.kernel_initializer = keras.initializers.get(kernel_initializer)
         self.supports_masking = True
 
+    @property
+    def rotary_frequencies(self):
+        """float32 array of shape (P,), in radians per token, once built."""
+        return self._frequencies
+
     def _projection(self, name, equation, input_shape, output_shape, bias_axes):
         """Make and build a projection of tensors (B, L, *input_shape)."""
         initializer = self.kernel_initializer

@@ -1,12 +1,22 @@
 """All that is to know of a published architecture's files."""
 
+import copy
+import re
 from collections.abc import Callable
 from typing import Any
 from typing import NamedTuple
 
 from keras_moe.checkpoints.checkpoint_folder import shorten
+from keras_moe.checkpoints.published_settings import remove
 
 REQUIRED: Any = object()
+# Two spellings of the same: written together or not at all.
+ROPE_KEYS = (
+    "partial_rotary_factor",
+    "rope_parameters",
+    "rope_scaling",
+    "rope_theta",
+)
 
 
 class Field(NamedTuple):
@@ -23,6 +33,14 @@ class Field(NamedTuple):
     ours: str
     default: Any = REQUIRED
     also: tuple = ()
+
+    def read(self, config):
+        """Return the setting's value, or its default."""
+        for key in (self.theirs, *self.also):
+            value = look_up(config, key)
+            if value is not None:
+                return value
+        return self.default
 
 
 # What nearly every decoder's `config.json` calls the same.
@@ -47,7 +65,14 @@ class Architecture(NamedTuple):
         write_more: function of our arguments, returns more of their config.
         ignored: regular expressions of tensors that the model does without,
             or a function of their config that returns them.
+        redundant: tuple of `Redundant`, tensors that repeat others.
+        without_ignored: dict, what `config.json` says of files without the
+            ignored tensors.
         also_model_types: other model types with the same files.
+        defaults: function of our arguments, returns what else a new model's
+            `config.json` says, for other readers.
+        always: function of our arguments, returns settings that are written
+            even if a folder said something else.
 
     Example:
 
@@ -76,7 +101,11 @@ class Architecture(NamedTuple):
     read_more: Callable = lambda config: {}
     write_more: Callable = lambda arguments: {}
     ignored: tuple | Callable = ()
+    redundant: tuple = ()
+    without_ignored: dict = {}
     also_model_types: tuple = ()
+    defaults: Callable = lambda arguments: {}
+    always: Callable = lambda arguments: {}
 
     @property
     def model_types(self):
@@ -99,13 +128,10 @@ class Architecture(NamedTuple):
         arguments = {}
         missing = []
         for field in self.fields:
-            value = None
-            for key in (field.theirs, *field.also):
-                if value is None:
-                    value = look_up(config, key)
-            if value is None and field.default is REQUIRED:
+            value = field.read(config)
+            if value is REQUIRED:
                 missing.append(field.theirs)
-            arguments[field.ours] = field.default if value is None else value
+            arguments[field.ours] = value
         if missing:
             raise ValueError(
                 f"Expected a {self.model_type} config.json with "
@@ -113,26 +139,49 @@ class Architecture(NamedTuple):
             )
         return {**arguments, **self.read_more(config)}
 
-    def write_config(self, arguments):
+    def write_config(self, arguments, original=None):
         """Translate constructor arguments to a `config.json`.
 
         Args:
             arguments: dict, all of them.
+            original: optional dict, the settings that the model came with.
+                They change only where the arguments say something else.
 
         Returns:
             dict.
         """
         config = {
+            **copy.deepcopy(original or {}),
             "architectures": [self.class_name],
             "model_type": self.model_type,
         }
-        for key, value in self.fixed.items():
-            _put(config, key, value)
-        for field in self.fields:
-            _put(config, field.theirs, arguments[field.ours])
-        for key, value in self.write_more(arguments).items():
+        if original is None:
+            changed = self.fields
+            settings = {**self.defaults(arguments), **self.fixed}
+            more = self.write_more(arguments)
+        else:
+            changed = [
+                field
+                for field in self.fields
+                if not _same(field.read(original), arguments[field.ours])
+            ]
+            settings, more = {}, {}
+            if self._more_has_changed(arguments, original):
+                more = self.write_more(arguments)
+                for key in ROPE_KEYS:
+                    remove(config, key)
+        for field in changed:
+            for key in field.also:
+                remove(config, key)
+            settings[field.theirs] = arguments[field.ours]
+        settings.update({**more, **self.always(arguments)})
+        for key, value in settings.items():
             _put(config, key, value)
         return config
+
+    def _more_has_changed(self, arguments, original):
+        more = self.read_more(original)
+        return not all(_same(more[name], arguments[name]) for name in more)
 
     def ignored_in(self, config):
         """Return which tensors of a folder the model does without.
@@ -144,6 +193,20 @@ class Architecture(NamedTuple):
             tuple of regular expressions.
         """
         return self.ignored(config) if callable(self.ignored) else self.ignored
+
+    def settings_of(self, folder):
+        """Return what a folder without ignored tensors says.
+
+        Args:
+            folder: `CheckpointFolder`.
+
+        Returns:
+            dict, changes of `config.json`.
+        """
+        patterns = self.ignored_in(folder.config)
+        names = " ".join(folder.shapes)
+        ignored = any(re.search(pattern, names) for pattern in patterns)
+        return self.without_ignored if ignored else {}
 
     def _check(self, config):
         for key, known in self.fixed.items():
@@ -264,8 +327,16 @@ def check_plain_rope(config):
             )
 
 
+def _same(first, second):
+    if isinstance(first, tuple):  # A default; JSON has lists.
+        first = list(first)
+    return first == (list(second) if isinstance(second, tuple) else second)
+
+
 def _put(config, key, value):
     *path, last = key.split(".")
     for part in path:
-        config = config.setdefault(part, {})
+        if not isinstance(config.get(part), dict):
+            config[part] = {}
+        config = config[part]
     config[last] = value

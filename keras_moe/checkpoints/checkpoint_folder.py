@@ -6,6 +6,8 @@ import re
 from pathlib import Path
 from pathlib import PureWindowsPath
 
+import numpy as np
+
 from keras_moe.checkpoints.block_scales import check_scales
 from keras_moe.checkpoints.block_scales import scale_blocks
 from keras_moe.checkpoints.exchange import restore
@@ -33,6 +35,7 @@ class CheckpointFolder:
         config: dict, the contents of `config.json`.
         shapes: dict of tensor name -> shape; block scales belong to their
             weights and have no entry.
+        dtypes: dict of tensor name -> NumPy dtype, as `read` returns it.
 
     Raises:
         ValueError: If a file is missing, damaged, a pickle or outside of the
@@ -74,6 +77,12 @@ class CheckpointFolder:
             name: file.entries[name].shape
             for name, file in self._files.items()
             if name not in of_others
+        }
+        self.dtypes = {
+            name: np.dtype("float32")
+            if name in self._scaled
+            else self._files[name].entries[name].dtype
+            for name in self.shapes
         }
 
     @property

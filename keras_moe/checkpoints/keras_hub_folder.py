@@ -33,6 +33,7 @@ class KerasHubFolder:
         config: dict, the backbone's arguments, and its registered name as
             `model_type`.
         shapes: dict of tensor name -> shape.
+        dtypes: dict of tensor name -> NumPy dtype, as `read` returns it.
 
     Raises:
         ValueError: If a file is missing, damaged or outside of the folder.
@@ -63,6 +64,9 @@ class KerasHubFolder:
         self.shapes = {
             name: tensor.shape for name, tensor in self._tensors.items()
         }
+        self.dtypes = {
+            name: _dtype(tensor) for name, tensor in self._tensors.items()
+        }
 
     @property
     def nbytes(self):
@@ -87,10 +91,7 @@ class KerasHubFolder:
             array = np.asarray(tensor[()])
         except OSError as error:
             raise _damaged(tensor.file.filename, error) from error
-        # HDF5 has no such type; Keras notes it beside the bytes.
-        if tensor.attrs.get("dtype") == "bfloat16":
-            return array.view(ml_dtypes.bfloat16)
-        return array
+        return array.view(self.dtypes[name])
 
     def _files(self):
         if (self.path / WEIGHTS).is_file():
@@ -138,6 +139,13 @@ def read_config(path):
             f"`config` in {Path(path) / CONFIG}. Received: {arguments!r}."
         )
     return {**arguments, "model_type": config["registered_name"]}
+
+
+def _dtype(tensor):
+    # HDF5 has no such type; Keras notes it beside the bytes.
+    if tensor.attrs.get("dtype") == "bfloat16":
+        return np.dtype(ml_dtypes.bfloat16)
+    return tensor.dtype
 
 
 def _tensors(path):

@@ -3,6 +3,11 @@
 import keras
 import numpy as np
 
+from keras_moe.checkpoints.checkpoint_folder import SCALES
+from keras_moe.checkpoints.checkpoint_folder import shorten
+from keras_moe.checkpoints.redundant import BUFFERS
+from keras_moe.checkpoints.redundant import check_redundant
+from keras_moe.checkpoints.redundant import tied_head
 from keras_moe.checkpoints.rules import match
 
 # A model of a few megabytes is loaded before a bar is drawn.
@@ -23,7 +28,9 @@ def load_checkpoint(model, folder, architecture):
         architecture: `Architecture`.
 
     Raises:
-        ValueError: If anything is missing, left over or of another shape.
+        ValueError: If anything is missing, left over or of another shape,
+            quantized in a way that is not known here, or repeats something
+            with other numbers.
 
     Example:
 
@@ -44,18 +51,45 @@ def load_checkpoint(model, folder, architecture):
     ...     if ours.trainable:
     ...         np.testing.assert_array_equal(ours, theirs)
     """
+    redundant = (*architecture.redundant, *BUFFERS)
+    ignored = architecture.ignored_in(folder.config)
     matches = match(
         model,
         architecture.rules,
         folder.shapes,
-        architecture.ignored_in(folder.config),
+        (*ignored, *(each.pattern for each in redundant)),
     )
+    used = {name for each in matches for name in each.names}
+    _check_dtypes(folder, used)
+    if head := tied_head(architecture.rules):
+        redundant += head[1:]
+    check_redundant(model, folder, redundant, sorted({*folder.shapes} - used))
     long = folder.nbytes > LONG
     progress = keras.utils.Progbar(len(matches), unit_name="tensor")
     for each in matches:
         _assign(each, folder)
         if long:
             progress.add(1)
+
+
+def _check_dtypes(folder, names):
+    """Raise if numbers would mean something else without their scales."""
+    for name in sorted(names):
+        dtype = folder.dtypes[name]
+        if keras.backend.is_float_dtype(dtype.name) and dtype.itemsize > 1:
+            continue
+        stem = name.rpartition(".")[0]
+        beside = [
+            other
+            for other in folder.shapes
+            if other != name and other.rpartition(".")[0] == stem
+        ]
+        raise ValueError(
+            "Expected floating-point numbers of 16 bits or more, or 8 bits "
+            f"with `{name}{SCALES}`. Received: {name} of dtype {dtype.name} "
+            f"with {shorten(beside) or 'nothing'} beside it. Save the model "
+            "in bfloat16 with the code that quantized it."
+        )
 
 
 def _assign(each, folder):

@@ -14,6 +14,8 @@ from keras_moe.checkpoints.checkpoint_folder import WEIGHTS
 from keras_moe.checkpoints.checkpoint_folder import shorten
 from keras_moe.checkpoints.exchange import exchange
 from keras_moe.checkpoints.load import LONG
+from keras_moe.checkpoints.published_settings import GENERATION_CONFIG
+from keras_moe.checkpoints.published_settings import SPECIAL_TOKENS
 from keras_moe.checkpoints.rules import match
 from keras_moe.checkpoints.rules import to_numpy
 
@@ -21,7 +23,15 @@ from keras_moe.checkpoints.rules import to_numpy
 SHARD = re.compile(r"model-(\d+-)?\d{5}-of-\d{5}\.safetensors")
 
 
-def save_checkpoint(model, path, architecture, arguments, max_shard_bytes):
+def save_checkpoint(
+    model,
+    path,
+    architecture,
+    arguments,
+    max_shard_bytes,
+    settings=None,
+    files=None,
+):
     """Write a model so that transformers reads it.
 
     The folder holds the older checkpoint or the new one, whatever happens
@@ -33,6 +43,9 @@ def save_checkpoint(model, path, architecture, arguments, max_shard_bytes):
         architecture: `Architecture`.
         arguments: dict, the backbone's constructor arguments.
         max_shard_bytes: int; a larger tensor gets a shard of its own.
+        settings: optional dict, as from `read_settings`: what else the
+            folder shall say.
+        files: optional dict of file name -> bytes, such as a tokenizer's.
 
     Raises:
         ValueError: If a variable has no rule or is quantized, or `path` is a
@@ -54,15 +67,30 @@ def save_checkpoint(model, path, architecture, arguments, max_shard_bytes):
     >>> sorted(file.name for file in path.iterdir())
     ['config.json', 'model.safetensors']
     """
-    config = architecture.write_config(arguments)
-    config["dtype"] = model.dtype_policy.variable_dtype
+    settings = settings or {}
     matches = match(model, architecture.rules)
     _check_floats(matches)
+    dtype = model.dtype_policy.variable_dtype
+    config = architecture.write_config(arguments, settings.get("config"))
+    config.update(settings.get("special_tokens", {}))
+    if settings.get("config") is None:
+        # Or transformers takes those of another vocabulary.
+        config = {**dict.fromkeys(SPECIAL_TOKENS), **config}
+    # transformers before 4.56 and others read the older name.
+    config.update(dtype=dtype, torch_dtype=dtype)
+    objects = {
+        CONFIG: config,
+        GENERATION_CONFIG: settings.get("generation_config"),
+    }
     path = _make_folder(path)
-    with exchange(path, _belongs_to_weights, (INDEX, WEIGHTS)) as unfinished:
+    with exchange(path, _is_owned, (INDEX, WEIGHTS)) as unfinished:
         shards = _write_shards(matches, unfinished, max_shard_bytes)
         _name_shards(shards, unfinished)
-        (unfinished / CONFIG).write_text(json.dumps(config, indent=2))
+        for name, value in objects.items():
+            if value is not None:
+                (unfinished / name).write_text(json.dumps(value, indent=2))
+        for name, contents in (files or {}).items():
+            (unfinished / name).write_bytes(contents)
 
 
 def _check_floats(matches):
@@ -138,5 +166,7 @@ def _name_shards(shards, folder):
     (folder / INDEX).write_text(json.dumps(index, indent=2))
 
 
-def _belongs_to_weights(name):
-    return name in (WEIGHTS, INDEX) or bool(SHARD.fullmatch(name))
+def _is_owned(name):
+    """Tell whether a file of an older checkpoint would be wrong of a new."""
+    files = (WEIGHTS, INDEX, GENERATION_CONFIG)
+    return name in files or bool(SHARD.fullmatch(name))

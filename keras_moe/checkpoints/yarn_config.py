@@ -91,7 +91,6 @@ def write_yarn(arguments):
     }
     theta = plain["rope_theta"]
     return {
-        "max_position_embeddings": int(factor * length),
         "rope_theta": theta,
         "rope_scaling": {"type": "yarn", **scaling},
         "rope_parameters": {
@@ -100,3 +99,25 @@ def write_yarn(arguments):
             **scaling,
         },
     }
+
+
+def default_length(arguments):
+    """Say how long a stretched context may be.
+
+    Args:
+        arguments: dict with `yarn`.
+
+    Returns:
+        dict for `config.json`.
+
+    Example:
+
+    >>> yarn = {"original_max_length": 4096, "scaling_factor": 40}
+    >>> default_length({"yarn": yarn})
+    {'max_position_embeddings': 163840}
+    """
+    fields = arguments["yarn"]
+    if fields is None:
+        return {}
+    length = fields["scaling_factor"] * fields["original_max_length"]
+    return {"max_position_embeddings": int(length)}

@@ -7,14 +7,18 @@ import keras_hub
 import numpy as np
 from keras import ops
 from tokenizers import Tokenizer
+from tokenizers import processors
 
 from keras_moe.models.special_token_ids import SpecialTokenIds
+from keras_moe.models.tokenizer_files import TokenizerFiles
 
 TOKENIZER_JSON = "tokenizer.json"
 
 
 @keras.saving.register_keras_serializable(package="keras_moe")
-class JsonTokenizer(SpecialTokenIds, keras_hub.tokenizers.Tokenizer):
+class JsonTokenizer(
+    TokenizerFiles, SpecialTokenIds, keras_hub.tokenizers.Tokenizer
+):
     """Reads a `tokenizer.json` with the library that wrote it.
 
     Every model (byte-level BPE, BPE with byte fallback, Unigram),
@@ -52,6 +56,9 @@ class JsonTokenizer(SpecialTokenIds, keras_hub.tokenizers.Tokenizer):
     >>> tokenizer.detokenize([2, 0])
     'ab a'
     """
+
+    default_name = TOKENIZER_JSON
+    published_class = "PreTrainedTokenizerFast"
 
     def __init__(self, contents=None, dtype="int32", **kwargs):
         super().__init__(dtype=dtype, **kwargs)
@@ -146,10 +153,38 @@ class JsonTokenizer(SpecialTokenIds, keras_hub.tokenizers.Tokenizer):
     def save_assets(self, dir_path):
         path = Path(dir_path) / TOKENIZER_JSON
         path.write_text(self._contents, encoding="utf-8")
+        self.save_published_files(dir_path)
 
     def load_assets(self, dir_path):
         path = Path(dir_path) / TOKENIZER_JSON
         self.set_contents(path.read_text(encoding="utf-8"))
+        self.load_published_files(dir_path)
+
+    def published_contents(self):
+        contents = self._contents
+        if not self.published_files and not self.template_start():
+            contents = self._with_start()
+        return contents.encode("utf-8")
+
+    def _with_start(self):
+        """Let the file put a new tokenizer's start before a text."""
+        start = self.start_token_id
+        starts = [start] if isinstance(start, int) else [*(start or ())]
+        if not starts:
+            return self._contents
+        tokenizer = Tokenizer.from_str(self._contents)
+        names = [tokenizer.id_to_token(each) for each in starts]
+        template = processors.TemplateProcessing(
+            single=[*names, "$A"],
+            special_tokens=[*zip(names, starts, strict=True)],
+        )
+        before = tokenizer.post_processor
+        tokenizer.post_processor = (
+            template
+            if before is None
+            else processors.Sequence([before, template])
+        )
+        return tokenizer.to_str()
 
     def _library(self):
         if self._library_tokenizer is None:

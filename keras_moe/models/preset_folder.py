@@ -12,7 +12,7 @@ from keras_moe.checkpoints.keras_hub_folder import KerasHubFolder
 HUGGING_FACE = "hf://"
 KERAS_HUB = "keras_hub>"  # Its classes are registered so.
 # Of Hugging Face's layout, and of keras-hub's, which is shared there too.
-FILES = ("*.json", "tokenizer.model", "spiece.model", "assets/*")
+FILES = ("*.json", "*.jinja", "*.model", "merges.txt", "vocab.txt", "assets/*")
 WEIGHTS = ("*.safetensors", "*.weights.h5")
 
 

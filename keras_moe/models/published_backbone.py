@@ -1,12 +1,20 @@
 """Backbones whose published weights can be loaded and written back."""
 
 import inspect
+import json
+import warnings
 
 from keras_moe.checkpoints.architecture import Architecture
+from keras_moe.checkpoints.keras_hub_folder import read_config
 from keras_moe.checkpoints.load import load_checkpoint
+from keras_moe.checkpoints.published_settings import read_settings
+from keras_moe.checkpoints.redundant import tied_head
 from keras_moe.checkpoints.save import save_checkpoint
+from keras_moe.models.preset_folder import is_of_keras_hub
 from keras_moe.models.preset_folder import open_folder
 from keras_moe.models.preset_folder import published_folder
+from keras_moe.models.tokenizer_files import files_of
+from keras_moe.models.tokenizer_files import settings_with
 
 GIB = 2**30
 # What the format does not say, and inference does not need.
@@ -25,6 +33,12 @@ class PublishedBackbone:
 
     Stands before `keras_hub.models.Backbone`.
 
+    Args:
+        published_settings: optional dict, as from
+            `keras_moe.checkpoints.read_settings`: what the published folder
+            said beyond the other arguments. `save_pretrained` writes it
+            again; `from_preset`, `save` and `save_to_preset` keep it.
+
     Attributes:
         architecture: `keras_moe.checkpoints.Architecture`, what is written
             and read.
@@ -34,6 +48,25 @@ class PublishedBackbone:
 
     architecture: Architecture
     also_architectures: tuple = ()
+
+    def __init__(self, *args, published_settings=None, **kwargs):
+        super().__init__(*args, **kwargs)
+        self._keep(published_settings)
+
+    def _keep(self, published_settings):
+        # As text: Keras wraps dictionaries that layers hold.
+        self._published_settings = json.dumps(published_settings)
+
+    @property
+    def published_settings(self):
+        """dict, what a published folder said; `None` for a new model."""
+        return json.loads(self._published_settings)
+
+    def get_config(self):
+        config = super().get_config()
+        if self.published_settings is not None:
+            config["published_settings"] = self.published_settings
+        return config
 
     @classmethod
     def from_preset(cls, preset, load_weights=True, **kwargs):
@@ -55,14 +88,24 @@ class PublishedBackbone:
             ValueError: If files are missing or damaged, or belong to another
                 architecture.
         """
-        path = published_folder(preset)
+        path = published_folder(preset, load_weights)
         if path is None:
             return super().from_preset(str(preset), load_weights, **kwargs)
-        folder = open_folder(path)
-        architecture = cls.architecture_of(folder.config)
-        arguments = architecture.read_config(folder.config)
-        backbone = cls(**{**arguments, **kwargs})
-        if load_weights:
+        config = read_config(path)
+        architecture = cls.architecture_of(config)
+        folder = open_folder(path) if load_weights else None
+        arguments = {**architecture.read_config(config), **kwargs}
+        if arguments.get("tie_embedding_weights") and not (
+            folder is None or "tie_embedding_weights" in kwargs
+        ):
+            arguments["tie_embedding_weights"] = _is_tied(folder, architecture)
+        backbone = cls(**arguments)
+        if not is_of_keras_hub(path):
+            settings = read_settings(path)
+            if folder is not None:
+                settings["config"].update(architecture.settings_of(folder))
+            backbone._keep(settings)
+        if folder is not None:
             load_checkpoint(backbone, folder, architecture)
         return backbone
 
@@ -102,12 +145,17 @@ class PublishedBackbone:
             f"`{task.backbone_cls.__name__}` or `{task.__name__}`."
         )
 
-    def save_pretrained(self, path, max_shard_size=5):
-        """Write the weights and `config.json` in the layout of Hugging Face.
+    def save_pretrained(self, path, max_shard_size=5, tokenizer=None):
+        """Write weights, settings and tokenizer in the layout of Hugging Face.
+
+        What `from_preset` read and no argument stands for is written as it
+        was: ids of special tokens, the length of the context, settings of
+        generation. Adapters are merged into the weights that are written.
 
         Args:
             path: folder; made if it is not there.
             max_shard_size: float, in GiB.
+            tokenizer: optional `JsonTokenizer` or `SentencePieceTokenizer`.
 
         Raises:
             ValueError: If the format cannot express this model, or `path` is
@@ -126,6 +174,8 @@ class PublishedBackbone:
             self.architecture,
             arguments,
             int(max_shard_size * GIB),
+            settings_with(tokenizer, self.published_settings),
+            files_of(tokenizer),
         )
 
     def _check_expressible(self, arguments):
@@ -146,3 +196,20 @@ class PublishedBackbone:
                 f"config.json can express. Received: {', '.join(lost)}. Use "
                 "`save_to_preset` or `save` instead."
             )
+
+
+def _is_tied(folder, architecture):
+    """Whether the files hold no head, or one that equals the embedding."""
+    head = tied_head(architecture.rules)
+    if head is None or head[0] not in folder.shapes:
+        return True
+    name, redundant = head
+    if redundant.repeats(folder.read(name), folder, None):
+        return True
+    warnings.warn(
+        f"Expected {name} to repeat {redundant.what}, as config.json says of "
+        f"tied embeddings. Received: other numbers in {folder.path}. The model "
+        "keeps both matrices, as transformers does.",
+        stacklevel=3,
+    )
+    return False

@@ -71,7 +71,10 @@ class PublishedTask:
         )
 
     def save_pretrained(self, path, max_shard_size=5):
-        """Write the weights and `config.json` in the layout of Hugging Face.
+        """Write weights, settings and tokenizer in the layout of Hugging Face.
+
+        What `from_preset` read comes out again: the tokenizer's files, ids of
+        special tokens, settings of generation.
 
         Args:
             path: folder; made if it is not there.
@@ -81,4 +84,5 @@ class PublishedTask:
             ValueError: If the format cannot express this model, or `path` is
                 a file.
         """
-        self.backbone.save_pretrained(path, max_shard_size)
+        tokenizer = getattr(self.preprocessor, "tokenizer", None)
+        self.backbone.save_pretrained(path, max_shard_size, tokenizer)

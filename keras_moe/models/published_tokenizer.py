@@ -7,13 +7,14 @@ import keras_hub
 from keras_moe.checkpoints.checkpoint_folder import CONFIG
 from keras_moe.checkpoints.checkpoint_folder import read_json
 from keras_moe.checkpoints.checkpoint_folder import shorten
+from keras_moe.checkpoints.published_settings import GENERATION_CONFIG
 from keras_moe.models.json_tokenizer import TOKENIZER_JSON
 from keras_moe.models.json_tokenizer import JsonTokenizer
 from keras_moe.models.sentence_piece_tokenizer import SentencePieceTokenizer
+from keras_moe.models.tokenizer_files import TOKENIZER_CONFIG
+from keras_moe.models.tokenizer_files import read_files
 
 SENTENCE_PIECE = ("tokenizer.model", "spiece.model")
-TOKENIZER_CONFIG = "tokenizer_config.json"
-GENERATION_CONFIG = "generation_config.json"
 CURE = "Use `preprocessor=None` and pass token ids."
 
 
@@ -50,6 +51,7 @@ def preprocessor_of(folder, start_token_id=None):
         ) from error
     end_token_id, end_token2_id = settings.ends(tokenizer)
     pad_token_id = settings.token_id(tokenizer, "pad")
+    tokenizer.published_files = read_files(folder, tokenizer.published_name)
     tokenizer.set_special_token_ids(
         end_token_id,
         end_token_id if pad_token_id is None else pad_token_id,
@@ -65,7 +67,8 @@ def _tokenizer(folder):
         return JsonTokenizer(path.read_text(encoding="utf-8"))
     for name in SENTENCE_PIECE:
         if (folder / name).is_file():
-            return SentencePieceTokenizer(proto=(folder / name).read_bytes())
+            proto = (folder / name).read_bytes()
+            return SentencePieceTokenizer(proto=proto, published_name=name)
     found = sorted(each.name for each in folder.iterdir())
     raise ValueError(
         f"no {TOKENIZER_JSON} or {SENTENCE_PIECE[0]}, only {shorten(found)}."

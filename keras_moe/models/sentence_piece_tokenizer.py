@@ -6,11 +6,14 @@ import keras
 import keras_hub
 
 from keras_moe.models.special_token_ids import SpecialTokenIds
+from keras_moe.models.tokenizer_files import TokenizerFiles
 
 
 @keras.saving.register_keras_serializable(package="keras_moe")
 class SentencePieceTokenizer(
-    SpecialTokenIds, keras_hub.tokenizers.SentencePieceTokenizer
+    TokenizerFiles,
+    SpecialTokenIds,
+    keras_hub.tokenizers.SentencePieceTokenizer,
 ):
     """keras-hub's SentencePiece tokenizer with special tokens by id.
 
@@ -31,6 +34,17 @@ class SentencePieceTokenizer(
         int32 array of shape (L,), or a list of lists of int.
     """
 
+    default_name = "tokenizer.model"
+    published_class = "LlamaTokenizer"
+
+    def save_assets(self, dir_path):
+        super().save_assets(dir_path)
+        self.save_published_files(dir_path)
+
     def load_assets(self, dir_path):
-        (name,) = self.file_assets
-        self.set_proto((Path(dir_path) / name).read_bytes())
+        # keras-hub's own comes first among the assets.
+        self.set_proto((Path(dir_path) / self.file_assets[0]).read_bytes())
+        self.load_published_files(dir_path)
+
+    def published_contents(self):
+        return self.proto

@@ -83,6 +83,8 @@ DBRX = Architecture(
     ),
     read_more=_read_more,
     write_more=_write_more,
+    # transformers 5.23 misreads both as they are published.
+    always=_write_more,
     rules=(
         rule("token_embedding.embeddings", "transformer.wte.weight"),
         rule("final_norm.gamma", "transformer.norm_f.weight"),

@@ -2,6 +2,7 @@
 
 from keras_moe.checkpoints.architecture import Architecture
 from keras_moe.checkpoints.architecture import look_up
+from keras_moe.checkpoints.yarn_config import default_length
 from keras_moe.models.deepseek_v2 import deepseek_files
 
 FREE = "greedy"
@@ -44,5 +45,6 @@ DEEPSEEK_V2 = Architecture(
     fields=deepseek_files.FIELDS,
     read_more=_read_more,
     write_more=_write_more,
+    defaults=default_length,
     rules=deepseek_files.rules(),
 )

@@ -8,7 +8,10 @@ from keras_moe.checkpoints.architecture import look_up
 from keras_moe.checkpoints.decoder_rules import BLOCK
 from keras_moe.checkpoints.decoder_rules import LAYER
 from keras_moe.checkpoints.rules import rule
+from keras_moe.checkpoints.yarn_config import default_length
 from keras_moe.models.deepseek_v2 import deepseek_files
+
+WITHOUT_FURTHER_LAYERS = {"num_nextn_predict_layers": 0}
 
 
 def _read_more(config):
@@ -20,22 +23,17 @@ def _read_more(config):
     }
 
 
-def _write_more(arguments):
-    return {
-        **deepseek_files.write_more(arguments),
-        "num_nextn_predict_layers": 0,
-    }
+def _defaults(arguments):
+    return {**default_length(arguments), **WITHOUT_FURTHER_LAYERS}
 
 
 def _ignored(config):
     """Leave out what predicts further tokens; it follows the last layer."""
     first = config["num_hidden_layers"]
     further = look_up(config, "num_nextn_predict_layers", 0)
-    layers = range(first, first + further)
-    return (
-        *(re.escape(f"model.layers.{layer}.") + ".*" for layer in layers),
-        # Kimi K2 stores what the configuration says already.
-        r"model\.layers\.\d+\.self_attn\.rotary_emb\.inv_freq",
+    return tuple(
+        re.escape(f"model.layers.{layer}.") + ".*"
+        for layer in range(first, first + further)
     )
 
 
@@ -54,7 +52,8 @@ DEEPSEEK_V3 = Architecture(
         Field("rope_interleave", "rope_interleaved", True),
     ),
     read_more=_read_more,
-    write_more=_write_more,
+    write_more=deepseek_files.write_more,
+    defaults=_defaults,
     rules=(
         *deepseek_files.rules(),
         rule(
@@ -63,5 +62,6 @@ DEEPSEEK_V3 = Architecture(
         ),
     ),
     ignored=_ignored,
+    without_ignored=WITHOUT_FURTHER_LAYERS,
     also_model_types=("kimi_k2",),
 )

@@ -31,8 +31,8 @@ from keras_moe.checkpoints.rules import rule
 # What tells an OpenMoE from a Llama, whose model_type it has.
 OWN_KEYS = ("num_experts", "moe_layer_interval")
 # What the published code wants to find in its configuration.
+AUTO_MAP = {"AutoModelForCausalLM": "modeling_openmoe.OpenMoeForCausalLM"}
 FOR_THEIR_CODE = {
-    "auto_map": {"AutoModelForCausalLM": "modeling_openmoe.OpenMoeForCausalLM"},
     "max_position_embeddings": 2048,
     "bos_token_id": 0,
     "eos_token_id": 1,
@@ -64,12 +64,17 @@ def _read_more(config):
     return {}
 
 
-def _write_more(arguments):
+def _always(arguments):
     return {
-        **FOR_THEIR_CODE,
+        # Their code is read by its `auto_map`.
         "model_type": "llama",
+        "auto_map": AUTO_MAP,
         "layer_norm_epsilon": arguments["layer_norm_epsilon"],
     }
+
+
+def _defaults(arguments):
+    return FOR_THEIR_CODE
 
 
 OPENMOE = Architecture(
@@ -95,7 +100,8 @@ OPENMOE = Architecture(
         Field("tie_word_embeddings", "tie_embedding_weights", False),
     ),
     read_more=_read_more,
-    write_more=_write_more,
+    always=_always,
+    defaults=_defaults,
     rules=(
         *model_rules(),
         *norm_rules(),

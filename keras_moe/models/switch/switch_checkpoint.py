@@ -5,6 +5,7 @@ from keras_moe.checkpoints.architecture import Field
 from keras_moe.checkpoints.layouts import EXPERTS
 from keras_moe.checkpoints.layouts import LINEAR
 from keras_moe.checkpoints.layouts import LINEAR_FROM_HEADS
+from keras_moe.checkpoints.redundant import copy_of
 from keras_moe.checkpoints.rules import rule
 
 # Slots per expert and sequence where a config.json is silent, as there.
@@ -99,7 +100,7 @@ def _read_more(config):
         ]
         raise ValueError(
             "Expected every n-th layer to be sparse, with one n for encoder "
-            f"and decoder. Received: {', '.join(found)}. Mend config.json."
+            f"and decoder. Received: {', '.join(found)}. Correct config.json."
         )
     return {
         "expert_layer_stride": strides.pop(),
@@ -122,7 +123,12 @@ def _write_more(arguments):
         "num_sparse_encoder_layers": arguments["num_layers"] // stride,
         "num_sparse_decoder_layers": arguments["num_decoder_layers"] // stride,
         "is_encoder_decoder": True,
-        # What the published models start decoding with, pad with and end at.
+    }
+
+
+def _defaults(arguments):
+    # What the published models start decoding with, pad with and end at.
+    return {
         "decoder_start_token_id": 0,
         "pad_token_id": 0,
         "eos_token_id": 1,
@@ -161,12 +167,15 @@ SWITCH = Architecture(
     ),
     read_more=_read_more,
     write_more=_write_more,
-    # Copies of the shared embedding, and a bias that nothing has ever added.
+    defaults=_defaults,
+    # Stored, though nothing has ever added it.
     ignored=(
-        r"(encoder|decoder)\.embed_tokens\.weight",
-        r"lm_head\.weight",
         r"decoder\.block\.0\.layer\.1\.EncDecAttention"
         r"\.relative_attention_bias\.weight",
+    ),
+    redundant=(
+        copy_of(r"(encoder|decoder)\.embed_tokens\.weight", "shared.weight"),
+        copy_of(r"lm_head\.weight", "shared.weight"),
     ),
     rules=(
         rule("token_embedding.embeddings", "shared.weight"),

@@ -187,7 +187,8 @@ class TestDeepSeekV3(Contract):
     def test_kimi_k2_is_read_too(self, tmp_path):
         tensors = load_file(self.folder("groups") / "model.safetensors")
         name = "model.layers.0.self_attn.rotary_emb.inv_freq"
-        tensors[name] = torch.ones(4)
+        rotary = self._reference("groups").model.rotary_emb
+        tensors[name] = rotary.inv_freq.clone()
         self.changed(tmp_path, tensors, model_type="kimi_k2")
         model = DeepSeekV3CausalLM.from_preset(tmp_path, preprocessor=None)
         token_ids, mask = batch("none")

@@ -82,6 +82,7 @@ CONFIGS = {
 
 class TestGrok1(Contract):
     task = Grok1CausalLM
+    in_transformers = False
     names = tuple(CONFIGS)
     quirks = {
         "soft cap": ("small", {"attention_logit_soft_cap": None}),

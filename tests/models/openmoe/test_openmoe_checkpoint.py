@@ -34,6 +34,7 @@ CONFIGS = {
 
 class TestOpenMoE(Contract):
     task = OpenMoECausalLM
+    in_transformers = False
     names = tuple(CONFIGS)
     quirks = {
         "theta": ("published", {"rope_max_wavelength": 100.0}),
