@@ -9,11 +9,14 @@ from keras_moe.blocks.norms import make_norm
 from keras_moe.models.decoder_parts import kernel_initializer
 from keras_moe.models.parameter_counts import count_variables
 from keras_moe.models.published_backbone import PublishedBackbone
+from keras_moe.models.sparse_backbone import SparseBackbone
 from keras_moe.routing.plain_numbers import to_plain
 from keras_moe.routing.validation import check_positive
 
 
-class DecoderBackbone(PublishedBackbone, keras_hub.models.Backbone):
+class DecoderBackbone(
+    PublishedBackbone, SparseBackbone, keras_hub.models.Backbone
+):
     """A decoder-only Transformer, assembled from the parts that it is given.
 
     Not used by itself: each architecture's backbone says which attention and
@@ -93,6 +96,7 @@ class DecoderBackbone(PublishedBackbone, keras_hub.models.Backbone):
         ]
         self.embedding_multiplier = embedding_multiplier
         self.output_multiplier = output_multiplier
+        self.keep_first_token = keep_first_token
 
         # === Functional Model ===
         inputs = {
@@ -101,20 +105,37 @@ class DecoderBackbone(PublishedBackbone, keras_hub.models.Backbone):
                 (None,), dtype="int32", name="padding_mask"
             ),
         }
-        padding_mask = inputs["padding_mask"]
-        if keep_first_token:
-            padding_mask = _with_first_token(padding_mask)
-        x = self.embed(inputs["token_ids"])
-        for block in self.decoder_blocks:
-            x = block(x, padding_mask=padding_mask)
-        super().__init__(
-            inputs=inputs, outputs=self.final_norm(x), dtype=dtype, **kwargs
-        )
+        outputs = self.hidden_states(*inputs.values())
+        super().__init__(inputs=inputs, outputs=outputs, dtype=dtype, **kwargs)
 
         # === Config ===
         self._arguments = dict(arguments)
         for name, value in arguments.items():
             setattr(self, name, value)
+
+    def hidden_states(
+        self, token_ids, padding_mask, layer_intercept_fn=lambda x, index: x
+    ):
+        """Run all layers on tokens that are known.
+
+        Args:
+            token_ids: int32 tensor of shape (B, L).
+            padding_mask: int32 or bool tensor of shape (B, L).
+            layer_intercept_fn: function of a layer's output (B, L, H) and its
+                index that returns the next layer's input. Index -1 is the
+                embedding, before it is multiplied.
+
+        Returns:
+            Tensor of shape (B, L, H), after the final norm.
+        """
+        if self.keep_first_token:
+            padding_mask = _with_first_token(padding_mask)
+        x = self._multiply(
+            layer_intercept_fn(self.token_embedding(token_ids), -1)
+        )
+        for index, block in enumerate(self.decoder_blocks):
+            x = layer_intercept_fn(block(x, padding_mask=padding_mask), index)
+        return self.final_norm(x)
 
     def embed(self, token_ids):
         """Look up the tokens' vectors.
@@ -125,9 +146,11 @@ class DecoderBackbone(PublishedBackbone, keras_hub.models.Backbone):
         Returns:
             Tensor of shape (B, L, H).
         """
-        x = self.token_embedding(token_ids)
+        return self._multiply(self.token_embedding(token_ids))
+
+    def _multiply(self, embeddings):
         multiplier = self.embedding_multiplier
-        return x if multiplier == 1.0 else x * multiplier
+        return embeddings if multiplier == 1.0 else embeddings * multiplier
 
     def logits(self, hidden_states):
         """Score every token of the vocabulary.
@@ -154,10 +177,6 @@ class DecoderBackbone(PublishedBackbone, keras_hub.models.Backbone):
             `keras_moe.models.ParameterCounts`.
         """
         return count_variables(cls, config)
-
-    def rematerialized_call(self, layer_call, *args, **kwargs):
-        # The blocks rematerialize their parts; routing must not run twice.
-        return layer_call
 
     def get_config(self):
         return {**super().get_config(), **self._arguments}

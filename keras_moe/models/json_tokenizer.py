@@ -32,8 +32,7 @@ class JsonTokenizer(
     Args:
         contents: optional str, what the file says; of a saved tokenizer it
             comes as an asset.
-        **kwargs: `end_token_id`, `pad_token_id`, `start_token_id` and
-            `end_token2_id` as for `SpecialTokenIds`.
+        **kwargs: `end_token_id` and the other arguments of `SpecialTokenIds`.
 
     Call arguments:
         inputs: str or list of str. Special tokens in it are recognized.
@@ -133,6 +132,10 @@ class JsonTokenizer(
     def token_to_id(self, token):
         """Return a token's id, `None` if there is no such token."""
         return self._library().token_to_id(token)
+
+    def is_special(self, token_id):
+        added = self._library().get_added_tokens_decoder()
+        return token_id in added and added[token_id].special
 
     def template_start(self):
         """Return the special tokens that the file puts before a text.

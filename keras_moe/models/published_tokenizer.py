@@ -49,14 +49,15 @@ def preprocessor_of(folder, start_token_id=None):
             f"Expected a tokenizer that is known in {folder}. Received: "
             f"{error} {CURE}"
         ) from error
-    end_token_id, end_token2_id = settings.ends(tokenizer)
+    end_token_id, *others = settings.ends(tokenizer)
     pad_token_id = settings.token_id(tokenizer, "pad")
     tokenizer.published_files = read_files(folder, tokenizer.published_name)
     tokenizer.set_special_token_ids(
         end_token_id,
         end_token_id if pad_token_id is None else pad_token_id,
         settings.start(tokenizer) if start_token_id is None else start_token_id,
-        end_token2_id,
+        others[0] if others else None,
+        others,
     )
     return keras_hub.models.CausalLMPreprocessor(tokenizer)
 
@@ -105,15 +106,14 @@ class _Settings:
         return self.token_id(tokenizer, "bos")
 
     def ends(self, tokenizer):
-        """Return what ends a text, and what may end a generated one."""
+        """Return what ends a text, then what may end a generated one too."""
         first = self.token_id(tokenizer, "eos")
         if first is None:
             raise ValueError(
                 f"Expected `eos_token` in {TOKENIZER_CONFIG} of {self.folder}. "
                 f"Received: {shorten(sorted(self.tokenizer))}. {CURE}"
             )
-        others = [each for each in self._listed("eos") if each != first]
-        return first, others[0] if others else None
+        return [first, *(each for each in self._listed("eos") if each != first)]
 
     def _listed(self, kind):
         """List the ids of a kind that the model's settings name."""

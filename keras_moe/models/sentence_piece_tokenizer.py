@@ -23,9 +23,8 @@ class SentencePieceTokenizer(
     Args:
         proto: optional bytes, the contents of a `tokenizer.model`; of a
             saved tokenizer they come as an asset.
-        **kwargs: `end_token_id`, `pad_token_id`, `start_token_id` and
-            `end_token2_id` as for `SpecialTokenIds`; others as for keras-hub's
-            tokenizer.
+        **kwargs: `end_token_id` and the other arguments of `SpecialTokenIds`;
+            others as for keras-hub's tokenizer.
 
     Call arguments:
         inputs: str or list of str.

@@ -1,17 +1,20 @@
 """What all decoder-only language models share."""
 
+import keras
 import keras_hub
 from keras import ops
 
+from keras_moe.models.generative_task import GenerativeTask
 from keras_moe.models.preset_folder import is_of_keras_hub
+from keras_moe.models.prompts import check_if_known
 from keras_moe.models.published_task import PublishedTask
 from keras_moe.models.published_tokenizer import preprocessor_of
-from keras_moe.models.restored_task import RestoredTask
-from keras_moe.models.until_stop import until_stop
-from keras_moe.ops.recorder import Recorder
+from keras_moe.models.sparse_task import SparseTask
 
 
-class SparseCausalLM(PublishedTask, RestoredTask, keras_hub.models.CausalLM):
+class SparseCausalLM(
+    PublishedTask, GenerativeTask, SparseTask, keras_hub.models.CausalLM
+):
     """Predicts the next token, and generates with a key/value cache.
 
     A `keras_hub.models.CausalLM`: `fit()` trains on logits of shape
@@ -37,7 +40,11 @@ class SparseCausalLM(PublishedTask, RestoredTask, keras_hub.models.CausalLM):
         super().__init__(
             inputs=inputs, outputs=backbone.logits(backbone(inputs)), **kwargs
         )
-        self._recorder = Recorder()
+
+    @property
+    def first_is_real(self):
+        """bool: whether position 0 counts whatever the mask says."""
+        return self.backbone.keep_first_token
 
     @classmethod
     def published_preprocessor(cls, path):
@@ -77,10 +84,6 @@ class SparseCausalLM(PublishedTask, RestoredTask, keras_hub.models.CausalLM):
         logits = self.backbone.logits(hidden_states)
         return logits, hidden_states, tuple(new_cache)
 
-    def rematerialized_call(self, layer_call, *args, **kwargs):
-        # The blocks rematerialize their parts; routing must not run twice.
-        return layer_call
-
     def generate_step(self, inputs, stop_token_ids=None):
         """Generate for one batch: the function that is compiled.
 
@@ -112,19 +115,91 @@ class SparseCausalLM(PublishedTask, RestoredTask, keras_hub.models.CausalLM):
                 cache,
             )
 
-        token_ids = self.sampler(
-            next=next,
-            prompt=token_ids,
-            cache=cache,
-            index=first,
-            mask=prompt_mask,
-            stop_token_ids=stop_token_ids,
-            hidden_states=hidden_states,
-            model=self,
+        return self.sample(
+            next, token_ids, prompt_mask, cache, stop_token_ids, hidden_states
         )
+
+    def score(
+        self,
+        token_ids,
+        padding_mask=None,
+        scoring_mode="logits",
+        layer_intercept_fn=None,
+        target_ids=None,
+    ):
+        """Score tokens that are known, as keras-hub's models do.
+
+        Args:
+            token_ids: int32 tensor of shape (B, L), such as those of
+                `generate`.
+            padding_mask: optional bool tensor of shape (B, L), True = real
+                token; `None` means all.
+            scoring_mode: `"logits"`, or `"loss"` for each token's negative
+                log-probability, in nats.
+            layer_intercept_fn: optional function of activations (B, L, H) and
+                their layer's index, -1 for the embedding, that returns the
+                activations to go on with.
+            target_ids: int32 tensor of shape (B, L), the tokens to come, which
+                `"loss"` compares with: `keras.ops.roll(token_ids, -1, axis=1)`.
+
+        Returns:
+            float32 tensor, logits of shape (B, L, V) or losses of shape
+            (B, L). What is computed for padding means nothing.
+
+        Raises:
+            ValueError: If the mode is unknown, targets are missing or a token
+                id is not in the vocabulary.
+
+        Example:
+
+        >>> import numpy as np
+        >>> from keras_moe.models import MixtralBackbone, MixtralCausalLM
+        >>> model = MixtralCausalLM(MixtralBackbone(
+        ...     vocabulary_size=20, num_layers=1, num_query_heads=2,
+        ...     num_key_value_heads=1, hidden_dim=8, intermediate_dim=8,
+        ...     num_experts=2,
+        ... ))
+        >>> token_ids = np.array([[3, 4, 5]])
+        >>> losses = model.score(
+        ...     token_ids, scoring_mode="loss", target_ids=[[4, 5, 6]]
+        ... )
+        >>> tuple(losses.shape)
+        (1, 3)
+        """
+        if scoring_mode not in ("logits", "loss"):
+            raise ValueError(
+                "Expected `scoring_mode` to be 'logits' or 'loss'. Received: "
+                f"scoring_mode={scoring_mode!r}"
+            )
+        if scoring_mode == "loss" and target_ids is None:
+            raise ValueError(
+                "Expected `target_ids` for scoring_mode='loss'. Received: "
+                "target_ids=None. Pass the token ids moved left by one."
+            )
+        if padding_mask is None:
+            padding_mask = ops.ones(ops.shape(token_ids), "bool")
+        size = self.backbone.vocabulary_size
+        check_if_known(token_ids, padding_mask, size)
+        arguments = [layer_intercept_fn] if layer_intercept_fn else []
+        logits = self.backbone.logits(
+            self.backbone.hidden_states(
+                ops.clip(token_ids, 0, size - 1),  # Padding may be anything.
+                ops.convert_to_tensor(padding_mask),
+                *arguments,
+            )
+        )
+        if scoring_mode == "logits":
+            return logits
+        return keras.losses.SparseCategoricalCrossentropy(
+            from_logits=True, reduction="none"
+        )(target_ids, logits)
+
+    def get_quantization_layer_structure(self, mode):
+        if mode not in ("gptq", "awq"):
+            return None
         return {
-            "token_ids": token_ids,
-            "padding_mask": until_stop(token_ids, prompt_mask, stop_token_ids),
+            "pre_block_layers": [self.backbone.embed],
+            "sequential_blocks": self.backbone.decoder_blocks,
         }
 
     def _fill_cache(self, token_ids, prompt_mask, length):

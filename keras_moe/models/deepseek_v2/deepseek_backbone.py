@@ -72,6 +72,16 @@ class DeepSeekBackbone(DecoderBackbone):
             arguments, attention, feed_forward, dtype=dtype, **kwargs
         )
 
+    def default_lora_layer_names(self):
+        """Return the projections of latent attention, compressed or not."""
+        return [
+            "query",
+            "query_down",
+            "query_up",
+            "key_value_down",
+            "key_value_up",
+        ]
+
 
 def _groups(arguments):
     if arguments["num_expert_groups"] == 1:

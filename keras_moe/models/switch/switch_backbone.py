@@ -8,6 +8,7 @@ from keras_moe.blocks.t5_decoder_block import T5DecoderBlock
 from keras_moe.blocks.t5_encoder_block import T5EncoderBlock
 from keras_moe.models.decoder_backbone import own_arguments
 from keras_moe.models.published_backbone import PublishedBackbone
+from keras_moe.models.sparse_backbone import SparseBackbone
 from keras_moe.models.switch.switch_checkpoint import SWITCH
 from keras_moe.models.switch.switch_feed_forward import create_feed_forward
 from keras_moe.models.switch.switch_feed_forward import is_sparse_block
@@ -19,7 +20,9 @@ from keras_moe.routing.validation import check_positive
 
 
 @keras.saving.register_keras_serializable(package="keras_moe")
-class SwitchBackbone(PublishedBackbone, keras_hub.models.Backbone):
+class SwitchBackbone(
+    PublishedBackbone, SparseBackbone, keras_hub.models.Backbone
+):
     """Encode a sequence and decode another with top-1 experts.
 
     A T5 encoder and decoder in which block i holds experts instead of a dense
@@ -320,11 +323,6 @@ class SwitchBackbone(PublishedBackbone, keras_hub.models.Backbone):
             `keras_moe.models.ParameterCounts`.
         """
         return switch_parameter_counts(**config)
-
-    def rematerialized_call(self, layer_call, *args, **kwargs):
-        # Routing losses and counters must not run twice; the blocks
-        # rematerialize their own large parts.
-        return layer_call
 
     def get_config(self):
         return {**super().get_config(), **self._arguments}

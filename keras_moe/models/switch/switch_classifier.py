@@ -4,13 +4,13 @@ import keras
 import keras_hub
 from keras import ops
 
-from keras_moe.models.restored_task import RestoredTask
+from keras_moe.models.sparse_task import SparseTask
 from keras_moe.models.switch.switch_backbone import SwitchBackbone
 from keras_moe.routing.plain_numbers import plain_numbers
 
 
 @keras.saving.register_keras_serializable(package="keras_moe")
-class SwitchClassifier(RestoredTask, keras_hub.models.TextClassifier):
+class SwitchClassifier(SparseTask, keras_hub.models.TextClassifier):
     """Classify sequences by the mean of their encoded tokens.
 
     Args:
@@ -91,11 +91,6 @@ class SwitchClassifier(RestoredTask, keras_hub.models.TextClassifier):
         self.num_classes = num_classes
         self.activation = keras.activations.get(activation)
         self.dropout = dropout
-
-    def rematerialized_call(self, layer_call, *args, **kwargs):
-        # Routing losses and counters must not run twice; the blocks
-        # rematerialize their own large parts.
-        return layer_call
 
     def get_config(self):
         config = super().get_config()

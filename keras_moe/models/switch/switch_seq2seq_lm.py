@@ -4,15 +4,16 @@ import keras
 import keras_hub
 from keras import ops
 
+from keras_moe.models.generative_task import GenerativeTask
 from keras_moe.models.published_task import PublishedTask
-from keras_moe.models.restored_task import RestoredTask
+from keras_moe.models.sparse_task import SparseTask
 from keras_moe.models.switch.switch_backbone import SwitchBackbone
-from keras_moe.models.until_stop import until_stop
-from keras_moe.ops.recorder import Recorder
 
 
 @keras.saving.register_keras_serializable(package="keras_moe")
-class SwitchSeq2SeqLM(PublishedTask, RestoredTask, keras_hub.models.Seq2SeqLM):
+class SwitchSeq2SeqLM(
+    PublishedTask, GenerativeTask, SparseTask, keras_hub.models.Seq2SeqLM
+):
     """Predict the next token of a sequence conditioned on another one.
 
     `fit()` takes the four inputs of `SwitchBackbone` and int labels of shape
@@ -58,6 +59,9 @@ class SwitchSeq2SeqLM(PublishedTask, RestoredTask, keras_hub.models.Seq2SeqLM):
     """
 
     backbone_cls = SwitchBackbone
+    prompt_prefix = "decoder_"
+    context_prefixes = ("encoder_",)
+    first_is_real = True
 
     def __init__(self, backbone, preprocessor=None, **kwargs):
         if not backbone.num_decoder_layers:
@@ -88,7 +92,6 @@ class SwitchSeq2SeqLM(PublishedTask, RestoredTask, keras_hub.models.Seq2SeqLM):
             hidden_states = backbone(inputs)["decoder_sequence_output"]
             outputs = self.project_to_logits(hidden_states)
         super().__init__(inputs=inputs, outputs=outputs, **kwargs)
-        self._recorder = Recorder()
 
     def project_to_logits(self, hidden_states):
         """Turn decoder outputs into scores over the vocabulary.
@@ -240,31 +243,12 @@ class SwitchSeq2SeqLM(PublishedTask, RestoredTask, keras_hub.models.Seq2SeqLM):
             cache = (self_attention_cache, cross_attention_cache, encoder_mask)
             return logits[:, 0], hidden_states[:, 0], cache
 
-        row_lengths = ops.sum(ops.cast(padding_mask, "int32"), axis=-1)
-        generated = self.sampler(
-            next=next,
-            prompt=token_ids,
-            # All of it travels through the sampler: beam search repeats it.
-            cache=(
-                self_attention_cache,
-                cross_attention_cache,
-                encoder_padding_mask,
-            ),
-            # Position 0 holds the start token, whatever the mask says.
-            index=ops.maximum(ops.min(row_lengths), 1),
-            mask=padding_mask,
-            stop_token_ids=stop_token_ids,
-            hidden_states=hidden_states,
-            model=self,
+        # All of it travels through the sampler: beam search repeats it.
+        cache = (
+            self_attention_cache,
+            cross_attention_cache,
+            encoder_padding_mask,
         )
-        return {
-            "decoder_token_ids": generated,
-            "decoder_padding_mask": until_stop(
-                generated, padding_mask, stop_token_ids
-            ),
-        }
-
-    def rematerialized_call(self, layer_call, *args, **kwargs):
-        # Routing losses and counters must not run twice; the blocks
-        # rematerialize their own large parts.
-        return layer_call
+        return self.sample(
+            next, token_ids, padding_mask, cache, stop_token_ids, hidden_states
+        )

@@ -1,0 +1,209 @@
+"""From prompts to continued prompts, for every task that generates."""
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_moe.models.prompts import Prompts
+from keras_moe.models.prompts import check_context
+from keras_moe.models.traced_state import TracedState
+from keras_moe.models.until_stop import until_stop
+from keras_moe.ops.recorder import PlainRecorder
+from keras_moe.ops.recorder import Recorder
+
+# Stands in the places that are still to be filled: no stop token is this.
+UNKNOWN = -1
+
+
+class GenerativeTask:
+    """Generates, and knows prompt and continuation apart by the mask.
+
+    Stands before keras-hub's `CausalLM`, whose `generate` looks at the ids
+    in the padding: a padding token that is also a stop token ends every
+    text at once.
+
+    Attributes:
+        prompt_prefix: str, what the keys of the prompts begin with.
+        context_prefixes: tuple of str, the same for inputs that are read and
+            not continued.
+        first_is_real: bool, whether position 0 is a start token whatever the
+            mask says.
+    """
+
+    prompt_prefix = ""
+    context_prefixes: tuple = ()
+    first_is_real = False
+    _generate_state: TracedState | None = None
+    _recorder = PlainRecorder()  # Of a step that nobody has compiled.
+
+    def generate(
+        self,
+        inputs,
+        max_length=None,
+        stop_token_ids="auto",
+        strip_prompt=False,
+    ):
+        """Continue prompts.
+
+        Args:
+            inputs: what the preprocessor takes, usually a str or a list of
+                them; without one, a dict of token ids and padding masks,
+                padded on either side to the length to be filled; or a
+                `tf.data.Dataset` of either. New tokens come right after the
+                prompt, wherever its padding is.
+            max_length: optional int, tokens of prompt and continuation;
+                `None` means the preprocessor's `sequence_length`. Without a
+                preprocessor the arrays' length counts.
+            stop_token_ids: optional ints that end a text, generated ones
+                only; `"auto"` means those of the tokenizer, `None` none.
+            strip_prompt: bool; `True` returns what is new alone.
+
+        Returns:
+            str or list of str; without a preprocessor a dict of int32 token
+            ids and bool masks of shape (B, X). A mask is True from the
+            prompt's first token to the stop token.
+
+        Raises:
+            ValueError: If a prompt is empty or has a hole, or a token id is
+                not in the vocabulary. Names the row.
+        """
+        stop_token_ids = self._stop_token_ids(stop_token_ids)
+        batches, is_single = self._normalize_generate_inputs(inputs)
+        outputs = [
+            self._generate_batch(each, max_length, stop_token_ids, strip_prompt)
+            for each in batches
+        ]
+        return self._normalize_generate_outputs(outputs, is_single)
+
+    def _generate_batch(self, inputs, max_length, stop_token_ids, strip_prompt):
+        if self.preprocessor is not None:
+            inputs = self.preprocessor.generate_preprocess(
+                inputs, sequence_length=max_length
+            )
+        prompts, inputs = self._check_prompts(inputs)
+        function = self.make_generate_function()
+        outputs = function(
+            keras.tree.map_structure(_distribute, inputs),
+            stop_token_ids=stop_token_ids,
+        )
+        ids, mask = self._prompt_keys()
+        move = prompts.strip if strip_prompt else prompts.put_back
+        token_ids, padding_mask = move(
+            *(ops.convert_to_numpy(outputs[key]) for key in (ids, mask))
+        )
+        outputs = {**outputs, ids: token_ids, mask: padding_mask}
+        if self.preprocessor is None:
+            return outputs
+        return self.preprocessor.generate_postprocess(outputs)
+
+    def make_generate_function(self):
+        """Return the compiled `generate_step`, traced again if need be.
+
+        Returns:
+            Function of a batch and `stop_token_ids`.
+        """
+        state = TracedState(self, self.sampler)
+        if state != self._generate_state:
+            self.generate_function = None
+            self._recorder = Recorder()
+            self._generate_state = state
+        return super().make_generate_function()
+
+    def sample(
+        self, next, token_ids, prompt_mask, cache, stop_token_ids, hidden_states
+    ):
+        """Let the sampler fill what follows the prompts; compilable.
+
+        Args:
+            next: function of prompt, cache and index, as samplers call it.
+            token_ids: int32 tensor of shape (B, X), prompts from position 0.
+            prompt_mask: bool tensor of shape (B, X), True = token of the
+                prompt.
+            cache: nested tuples of tensors.
+            stop_token_ids: optional tuple of ints that end a sequence.
+            hidden_states: tensor of shape (B, X, H), of the prompts.
+
+        Returns:
+            dict of token ids, int32 (B, X), and mask, bool (B, X), True up to
+            each sequence's end.
+        """
+        positions = ops.arange(ops.shape(token_ids)[1])
+        prompt_mask = ops.logical_or(prompt_mask, positions == 0)
+        lengths = ops.sum(ops.cast(prompt_mask, "int32"), axis=-1)
+        generated = self.sampler(
+            next=next,
+            prompt=ops.where(prompt_mask, token_ids, UNKNOWN),
+            cache=cache,
+            index=ops.min(lengths),
+            mask=prompt_mask,
+            stop_token_ids=stop_token_ids,
+            hidden_states=hidden_states,
+            model=self,
+        )
+        # A sampler leaves places unfilled once all sequences have ended.
+        generated = ops.where(generated == UNKNOWN, token_ids, generated)
+        ids, mask = self._prompt_keys()
+        return {
+            ids: generated,
+            mask: until_stop(generated, prompt_mask, stop_token_ids),
+        }
+
+    def _prompt_keys(self):
+        prefix = self.prompt_prefix
+        return f"{prefix}token_ids", f"{prefix}padding_mask"
+
+    def _stop_token_ids(self, stop_token_ids):
+        if stop_token_ids is None:
+            return None
+        if isinstance(stop_token_ids, str):
+            stop_token_ids = self._stop_token_ids_of_tokenizer(stop_token_ids)
+        stop_token_ids = np.atleast_1d(stop_token_ids).ravel().tolist()
+        # No token is negative; some write -1 for none.
+        return tuple(int(each) for each in stop_token_ids if each >= 0) or None
+
+    def _stop_token_ids_of_tokenizer(self, wish):
+        if wish != "auto" or self.preprocessor is None:
+            raise ValueError(
+                'Expected a tokenizer for `stop_token_ids="auto"`. Received: '
+                f"stop_token_ids={wish!r}, preprocessor={self.preprocessor}. "
+                "Without a `preprocessor`, pass token ids, or `None` to fill "
+                "the whole length."
+            )
+        tokenizer = self.preprocessor.tokenizer
+        token_ids = getattr(tokenizer, "stop_token_ids", None)
+        if token_ids is None:
+            names = ("end_token_id", "end_token2_id")
+            token_ids = [getattr(tokenizer, name, None) for name in names]
+        return [each for each in token_ids if each is not None]
+
+    def _check_prompts(self, inputs):
+        """Return the prompts, and the inputs with them in their place."""
+        ids, mask = self._prompt_keys()
+        prefixes = (*self.context_prefixes, self.prompt_prefix)
+        names = [f"{each}token_ids" for each in prefixes]
+        names += [f"{each}padding_mask" for each in prefixes]
+        missing = isinstance(inputs, dict) and {*names} - {*inputs}
+        if not isinstance(inputs, dict) or missing:
+            found = sorted(inputs) if missing else type(inputs).__name__
+            raise ValueError(
+                f"Expected a dict of {', '.join(names)}. Received: {found}. "
+                "Attach a `preprocessor` to generate from text."
+            )
+        size = self.backbone.vocabulary_size
+        checked = dict(inputs)
+        for prefix in self.context_prefixes:
+            checked.update(check_context(inputs, prefix, size))
+        prompts = Prompts(
+            inputs[ids], inputs[mask], size, ids, self.first_is_real
+        )
+        checked.update({ids: prompts.token_ids, mask: prompts.padding_mask})
+        return prompts, checked
+
+
+def _distribute(array):
+    """Lay an array out over the devices, if the user distributes."""
+    distribution = keras.distribution.distribution()
+    layout = distribution and distribution.get_data_layout(array.shape)
+    if not layout:
+        return array
+    return keras.distribution.distribute_tensor(array, layout)

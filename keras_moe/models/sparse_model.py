@@ -1,0 +1,91 @@
+"""What our backbones and tasks share as Keras models."""
+
+import re
+import warnings
+
+import keras
+
+from keras_moe.experts.expert_bank import ExpertBank
+from keras_moe.models.traced_state import TracedState
+
+
+class SparseModel:
+    """A functional model with experts.
+
+    Stands before keras-hub's class. Layers, and with them weights, come in
+    the order of their creation on every backend. Compiled functions are
+    traced again after `enable_lora`, `quantize`, freezing or another dtype
+    policy.
+    """
+
+    def __setattr__(self, name, value):
+        # On PyTorch keras-hub tracks no attribute before its constructor has
+        # run, so layers would come in the order of their use.
+        if (
+            keras.config.backend() == "torch"
+            and name != "_tracker"
+            and not hasattr(self, "_initialized")
+        ):
+            if not hasattr(self, "_tracker"):
+                self._initialize_tracker()
+            value = self._tracker.track(value)
+        super().__setattr__(name, value)
+
+    def make_train_function(self, force=False):
+        return super().make_train_function(force or self._changed("train"))
+
+    def make_test_function(self, force=False):
+        return super().make_test_function(force or self._changed("test"))
+
+    def make_predict_function(self, force=False):
+        return super().make_predict_function(force or self._changed("predict"))
+
+    def _changed(self, function):
+        """Tell whether the model is another than when this was last asked."""
+        name = f"_{function}_state"
+        before, now = getattr(self, name, None), TracedState(self)
+        setattr(self, name, now)
+        return before is not None and before != now
+
+    def quantize(self, mode=None, config=None, filters=None, **kwargs):
+        """Quantize the embedding and the dense projections.
+
+        Experts and routers stay as they are, and a warning says so.
+
+        Args:
+            mode: `"int8"`, `"int4"`, `"float8"` or `"gptq"`.
+            config: optional `keras.quantizers.QuantizationConfig`.
+            filters: optional regular expression of layers' names, list of
+                them, or function of a layer that returns a bool.
+            **kwargs: of `keras.Model.quantize`.
+        """
+
+        def can_be_quantized(layer):
+            has_method = type(layer).quantize is not keras.layers.Layer.quantize
+            return has_method and _matches(filters, layer)
+
+        super().quantize(mode, config, can_be_quantized, **kwargs)
+        experts = [
+            layer
+            for layer in self._flatten_layers()
+            if isinstance(layer, ExpertBank)
+        ]
+        if experts:
+            warnings.warn(
+                f"The experts stay {experts[0].variable_dtype}: only the "
+                "embedding and the dense projections have been quantized.",
+                stacklevel=2,
+            )
+
+    def rematerialized_call(self, layer_call, *args, **kwargs):
+        # The blocks rematerialize their parts; routing must not run twice.
+        return layer_call
+
+
+def _matches(filters, layer):
+    if filters is None:
+        return True
+    if callable(filters):
+        return filters(layer)
+    patterns = [filters] if isinstance(filters, str) else filters
+    return any(re.search(each, layer.name) for each in patterns)

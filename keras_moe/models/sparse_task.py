@@ -1,0 +1,46 @@
+"""What our tasks share beyond keras-hub's."""
+
+import keras_hub
+
+from keras_moe.models.restored_task import RestoredTask
+from keras_moe.models.sparse_model import SparseModel
+
+
+class SparseTask(RestoredTask, SparseModel):
+    """A task whose tokenizer fits its embedding.
+
+    Stands before keras-hub's task class.
+    """
+
+    @property
+    def preprocessor(self):
+        """The preprocessor, or `None`.
+
+        Setting one raises `ValueError` if its tokenizer has more tokens than
+        the backbone's embedding.
+        """
+        return super().preprocessor
+
+    @preprocessor.setter
+    def preprocessor(self, preprocessor):
+        size = _vocabulary_size(preprocessor)
+        embedded = self.backbone.vocabulary_size
+        if size is not None and size > embedded:
+            raise ValueError(
+                "Expected a tokenizer of at most as many tokens as the "
+                f"embedding has. Received: {size} tokens, "
+                f"vocabulary_size={embedded} of the backbone. Use the "
+                "tokenizer that belongs to the model, or build a backbone "
+                f"with vocabulary_size={size}."
+            )
+        keras_hub.models.Task.preprocessor.fset(self, preprocessor)
+
+
+def _vocabulary_size(preprocessor):
+    tokenizer = getattr(preprocessor, "tokenizer", None)
+    if not hasattr(tokenizer, "vocabulary_size"):
+        return None
+    try:
+        return tokenizer.vocabulary_size()
+    except ValueError:  # Its files come after the constructor, while loading.
+        return None
