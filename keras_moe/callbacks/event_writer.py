@@ -1,5 +1,6 @@
 """Event files for TensorBoard, written without TensorFlow."""
 
+import io
 import os
 import time
 
@@ -7,13 +8,14 @@ import numpy as np
 from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.plugins.histogram import metadata as histogram_metadata
+from tensorboard.plugins.image import metadata as image_metadata
 from tensorboard.plugins.scalar.summary_v2 import scalar_pb
 from tensorboard.summary.writer.event_file_writer import EventFileWriter
 from tensorboard.util import tensor_util
 
 
 class EventWriter:
-    """Writes scalars and bar charts to one event file.
+    """Writes scalars, bar charts and images to one event file.
 
     Made of parts of the `tensorboard` package, the one that reads the file,
     so that nothing else is needed. The summary writers of TensorFlow and
@@ -27,9 +29,17 @@ class EventWriter:
     def __init__(self, log_dir):
         self._writer = EventFileWriter(os.fspath(log_dir), flush_secs=10)
 
-    def write_scalar(self, tag, value, step):
-        """Write one number."""
-        self._write(scalar_pb(tag, float(value)), step)
+    def write_scalar(self, tag, value, step, description=None):
+        """Write one number.
+
+        Args:
+            tag: str.
+            value: float.
+            step: int.
+            description: optional str, Markdown; TensorBoard shows it with the
+                chart.
+        """
+        self._write(scalar_pb(tag, float(value), description), step)
 
     def write_bars(self, tag, heights, step, description):
         """Write a histogram with one bucket for each height.
@@ -52,6 +62,30 @@ class EventWriter:
                 display_name=None, description=description
             ),
             tensor=tensor_util.make_tensor_proto(buckets, np.float64),
+        )
+        self._write(Summary(value=[value]), step)
+
+    def write_image(self, tag, image, step, description):
+        """Write one image.
+
+        Args:
+            tag: str.
+            image: `PIL.Image.Image`.
+            step: int.
+            description: str, Markdown.
+        """
+        png = io.BytesIO()
+        image.save(png, "PNG")
+        # Width, height, file: the image plugin's format.
+        size = [str(pixels).encode() for pixels in image.size]
+        value = Summary.Value(
+            tag=tag,
+            metadata=image_metadata.create_summary_metadata(
+                display_name=None,
+                description=description,
+                converted_to_tensor=True,
+            ),
+            tensor=tensor_util.make_tensor_proto([*size, png.getvalue()]),
         )
         self._write(Summary(value=[value]), step)
 

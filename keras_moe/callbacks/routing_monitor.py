@@ -8,21 +8,9 @@ from keras import ops
 
 from keras_moe.callbacks.routing_averages import averages_between
 from keras_moe.callbacks.routing_averages import averages_over_layers
+from keras_moe.callbacks.routing_logs import RoutingLogs
 from keras_moe.callbacks.sparse_layers import find_sparse_layers
 from keras_moe.routing.plain_numbers import plain_numbers
-
-_LAYER_SCALARS = (
-    "router_entropy",
-    "dropped_fraction",
-    "max_violation",
-    "load_balancing_loss",
-    "router_z_loss",
-)
-
-_EXPERT_LOAD = (
-    "Bucket n to n + 1 belongs to expert n: its share of the routed (token, "
-    "choice) pairs times the number of experts. Flat is balanced."
-)
 
 
 class RoutingMonitor(keras.callbacks.Callback):
@@ -51,9 +39,11 @@ class RoutingMonitor(keras.callbacks.Callback):
             `<layer>/expert_load`, a histogram with one bucket per expert,
             and as scalars `router_entropy`, `dropped_fraction`,
             `max_violation`, `load_balancing_loss` and `router_z_loss`, all
-            averaged over the steps since the previous report; and
-            `all_layers/<name>` for each entry of `logs`. Needs the package
-            `tensorboard`, not TensorFlow.
+            averaged over the steps since the previous report;
+            `all_layers/<name>` for each entry of `logs`; and
+            `all_layers/expert_load`, an image of the load of every expert
+            since `fit()` began. Needs the package `tensorboard`, not
+            TensorFlow.
         update_freq: `"epoch"`, `"batch"` or int n: report at the end of each
             epoch only, or after every batch or every n batches as well. A
             report waits for the training step to finish; a large n keeps
@@ -67,8 +57,9 @@ class RoutingMonitor(keras.callbacks.Callback):
         report_steps: list of int, the horizontal axis of the same reports.
 
     Raises:
-        ValueError: If `update_freq` is none of the above, `tensorboard` is
-            missing, or, in `fit()`, the model has no `SparseMoE` layer.
+        ValueError: If `update_freq` is none of the above, or, in `fit()`, the
+            model has no `SparseMoE` layer.
+        ImportError: If `log_dir` is given and `tensorboard` is missing.
 
     Example:
 
@@ -94,7 +85,7 @@ class RoutingMonitor(keras.callbacks.Callback):
         self.update_freq = update_freq
         self._batches_per_report = _batches_per_report(update_freq)
         if log_dir is not None:
-            _event_writer_class(log_dir)
+            RoutingLogs.check_installed()
         # Lets Keras on JAX show the progress bar from a thread, as it does
         # without callbacks: nothing happens here at the end of a batch.
         self.async_safe = self._batches_per_report is None
@@ -102,7 +93,7 @@ class RoutingMonitor(keras.callbacks.Callback):
         self._loads = {}
         self._layers = {}
         self._names = None
-        self._writer = None
+        self._logs = None
 
     @property
     def expert_load(self):
@@ -126,7 +117,7 @@ class RoutingMonitor(keras.callbacks.Callback):
         self.report_steps = []
         self._loads = {name: [] for name in self._layers}
         if self.log_dir is not None:
-            self._writer = _event_writer_class(self.log_dir)(self.log_dir)
+            self._logs = RoutingLogs(self.log_dir)
 
     def on_epoch_begin(self, epoch, logs=None):
         for layer in self._layers.values():
@@ -157,14 +148,14 @@ class RoutingMonitor(keras.callbacks.Callback):
                 "with training=True in this epoch.",
                 stacklevel=2,
             )
-        if self._writer:
-            self._writer.flush()
+        if self._logs:
+            self._logs.flush()
 
     def on_train_end(self, logs=None):
         self._record(False)
-        if self._writer:
-            self._writer.close()
-            self._writer = None
+        if self._logs:
+            self._logs.close(self._loads, self.report_steps)
+            self._logs = None
 
     def _record(self, enabled):
         for layer in self._layers.values():
@@ -188,10 +179,8 @@ class RoutingMonitor(keras.callbacks.Callback):
         if logs is not None and results:
             self._update_logs(logs, averages_over_layers([*results.values()]))
         self._report_layers(step, results)
-        if self._writer:
-            for name, value in (logs or {}).items():
-                if np.ndim(value) == 0:
-                    self._writer.write_scalar(f"all_layers/{name}", value, step)
+        if self._logs:
+            self._logs.write_model(logs or {}, step)
         self._reported = results
         self._batches_reported = self._batches_seen
         return results
@@ -218,19 +207,10 @@ class RoutingMonitor(keras.callbacks.Callback):
         for name, layer in self._layers.items():
             idle = {"expert_load": np.zeros(layer.num_experts)}
             self._loads[name].append(averages.get(name, idle)["expert_load"])
-        if self._writer:
+        if self._logs:
             for name, each in averages.items():
-                self._write_layer(name, each, step)
-
-    def _write_layer(self, name, averages, step):
-        load = averages["expert_load"]
-        self._writer.write_bars(
-            f"{name}/expert_load", load * len(load), step, _EXPERT_LOAD
-        )
-        for scalar in _LAYER_SCALARS:
-            self._writer.write_scalar(
-                f"{name}/{scalar}", averages[scalar], step
-            )
+                self._logs.write_layer(name, each, step)
+            self._logs.write_image(self._loads, self.report_steps)
 
 
 def _batches_per_report(update_freq):
@@ -250,15 +230,3 @@ def _steps_taken(model):
     """Return the step the optimizer is at, to go on after a restart."""
     iterations = getattr(model.optimizer, "iterations", 0)
     return int(ops.convert_to_numpy(iterations))
-
-
-def _event_writer_class(log_dir):
-    try:
-        from keras_moe.callbacks.event_writer import EventWriter
-    except ImportError as error:
-        raise ValueError(
-            "Expected the package tensorboard, which writes the event files. "
-            f"Received: log_dir={str(log_dir)!r}, and {error}. Install it "
-            "with `pip install keras-moe[tensorboard]`, or leave log_dir out."
-        ) from error
-    return EventWriter

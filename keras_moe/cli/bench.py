@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-# Beside the package in a clone, inside of it in a wheel.
+# Next to the package in a clone, inside of it in a wheel.
 FOLDERS = (
     Path(__file__).parents[2] / "benchmarks",
     Path(__file__).parents[1] / "benchmarks",
@@ -30,10 +30,10 @@ def bench(
         str, typer.Option(help="cpu, gpu, or tiny to try it.")
     ] = "cpu",
     rounds: Annotated[
-        int | None, typer.Option(min=1, help="Turns of each contestant.")
+        int | None, typer.Option(min=1, help="Times each one is measured.")
     ] = None,
     out: Annotated[
-        Path, typer.Option(help="JSON file; tables and pictures beside it.")
+        Path, typer.Option(help="JSON file; tables and pictures go next to it.")
     ] = Path("runs/benchmarks/results.json"),
 ):
     """Measure speed against dense layers, keras-hub and transformers."""

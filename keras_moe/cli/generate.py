@@ -22,7 +22,8 @@ def generate(
         int, typer.Option(min=1, help="Bytes to generate.")
     ] = 200,
     sampler: Annotated[
-        Sampler, typer.Option(help="How the next byte is chosen.")
+        Sampler,
+        typer.Option(metavar="NAME", help="greedy, random, top_k or top_p."),
     ] = "top_p",
     temperature: Annotated[
         float, typer.Option(min=0.01, help="Lower is more predictable.")

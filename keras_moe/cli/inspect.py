@@ -22,7 +22,7 @@ def inspect(
         int, typer.Option(min=1, help="Tokens per group, for the capacity.")
     ] = 1024,
     capacity_factor: Annotated[
-        float, typer.Option(help="For the capacity.")
+        float, typer.Option(help="Slots over equal share.")
     ] = 1.25,
 ):
     """Show parameters, active parameters, FLOPs per token and capacity."""

@@ -75,7 +75,11 @@ def train(
     ] = None,
     dtype: Annotated[
         Literal["float32", "mixed_bfloat16", "mixed_float16"],
-        typer.Option(help="mixed_float16 needs a GPU on JAX."),
+        typer.Option(
+            metavar="POLICY",
+            help="float32, mixed_bfloat16, or, except for JAX on a CPU, "
+            "mixed_float16.",
+        ),
     ] = "float32",
     seed: Annotated[
         int, typer.Option(min=0, help="Of the weights and the windows.")

@@ -26,8 +26,9 @@ def plot_expert_load(expert_load, steps=None):
         `figure.savefig("expert_load.png")`.
 
     Raises:
-        ValueError: If matplotlib is missing, there is no report, an array
-            has the wrong shape, or the number of reports differs.
+        ImportError: If matplotlib is missing.
+        ValueError: If there is no report, an array has the wrong shape, or
+            the number of reports differs.
 
     Example:
 
@@ -39,7 +40,7 @@ def plot_expert_load(expert_load, steps=None):
     """
     figure_class = _figure_class()
     loads = {name: np.asarray(each) for name, each in expert_load.items()}
-    steps = _check_reports(loads, steps)
+    steps = check_reports(loads, steps)
     columns = min(math.ceil(math.sqrt(len(loads))), _MAX_COLUMNS)
     rows = math.ceil(len(loads) / columns)
     figure = figure_class(
@@ -75,7 +76,19 @@ def _draw_layer(panel, name, load, steps):
     return image
 
 
-def _check_reports(loads, steps):
+def check_reports(loads, steps):
+    """Return the steps of the reports, if there is one for every row.
+
+    Args:
+        loads: dict: layer -> array that should be (number of reports, E).
+        steps: sequence of int or `None`.
+
+    Returns:
+        list of int.
+
+    Raises:
+        ValueError: If there is no report or a shape does not fit.
+    """
     shapes = {name: load.shape for name, load in loads.items()}
     if not loads or any(len(s) != 2 or 0 in s for s in shapes.values()):
         raise ValueError(
@@ -98,9 +111,8 @@ def _figure_class():
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
-        raise ValueError(
-            "Expected the package matplotlib, which draws the picture. "
-            f"Received: {error}. Install it with "
-            "`pip install keras-moe[visualization]`."
+        raise ImportError(
+            "The picture of the expert load needs matplotlib: "
+            "pip install 'keras-moe[visualization]'"
         ) from error
     return Figure

@@ -1,3 +1,4 @@
+import io
 import subprocess
 import sys
 
@@ -6,6 +7,7 @@ import pytest
 
 pytest.importorskip("tensorboard")
 
+from PIL import Image
 from tensorboard.backend.event_processing import event_accumulator
 from tensorboard.util import tensor_util
 
@@ -20,7 +22,9 @@ def events(tmp_path):
     writer = event_writer.EventWriter(tmp_path / "new" / "folder")
     writer.write_scalar("block/entropy", np.float32(0.5), step=3)
     writer.write_scalar("block/entropy", 0.25, step=7)
+    writer.write_scalar("described", 1.0, step=3, description="**Nats**")
     writer.write_bars("block/load", np.array([0.5, 2.5, 0.0]), 3, "**Words**")
+    writer.write_image("map", Image.new("RGB", (5, 2), "red"), 3, "**Map**")
     writer.close()
     events = event_accumulator.EventAccumulator(
         str(tmp_path / "new" / "folder")
@@ -35,7 +39,11 @@ def test_scalars_come_back(events):
     assert [
         tensor_util.make_ndarray(event.tensor_proto).item() for event in written
     ] == [0.5, 0.25]
-    assert events.PluginTagToContent("scalars").keys() == {"block/entropy"}
+    assert events.PluginTagToContent("scalars").keys() == {
+        "block/entropy",
+        "described",
+    }
+    assert events.SummaryMetadata("described").summary_description == "**Nats**"
 
 
 def test_bars_come_back_as_a_histogram_with_a_bucket_each(events):
@@ -52,6 +60,18 @@ def test_bars_come_back_as_a_histogram_with_a_bucket_each(events):
     assert (
         events.SummaryMetadata("block/load").summary_description == "**Words**"
     )
+
+
+def test_an_image_comes_back(events):
+    (written,) = events.Tensors("map")
+
+    width, height, png = tensor_util.make_ndarray(written.tensor_proto)
+    assert (written.step, width, height) == (3, b"5", b"2")
+    image = Image.open(io.BytesIO(png))
+    assert image.size == (5, 2)
+    assert image.getpixel((0, 0)) == (255, 0, 0)
+    assert events.PluginTagToContent("images").keys() == {"map"}
+    assert events.SummaryMetadata("map").summary_description == "**Map**"
 
 
 def test_what_is_flushed_can_be_read_before_the_end(tmp_path):

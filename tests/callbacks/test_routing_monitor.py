@@ -269,6 +269,13 @@ def test_reports_cover_the_steps_since_the_previous_one(
         np.testing.assert_allclose(
             read(f"all_layers/{name}")[-1], history[name][-1], rtol=1e-6
         )
+    for tag in events.PluginTagToContent("scalars"):
+        assert events.SummaryMetadata(tag).summary_description, tag
+    # An image of all reports so far with each report.
+    assert len(read("all_layers/expert_load")) == len(steps)
+    assert list(events.PluginTagToContent("images")) == [
+        "all_layers/expert_load"
+    ]
 
 
 def test_a_metric_of_the_same_name_keeps_it():
@@ -394,5 +401,5 @@ def test_a_missing_tensorboard_is_an_error_with_the_cure(monkeypatch):
             monkeypatch.setitem(sys.modules, name, None)
 
     RoutingMonitor()
-    with pytest.raises(ValueError, match=r"pip install keras-moe\[tensorb"):
+    with pytest.raises(ImportError, match=r"pip install 'keras-moe\[tensorb"):
         RoutingMonitor(log_dir="logs")

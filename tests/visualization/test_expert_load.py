@@ -77,5 +77,7 @@ def test_a_missing_matplotlib_is_an_error_with_the_cure(monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
 
-    with pytest.raises(ValueError, match=r"pip install keras-moe\[visual"):
+    with pytest.raises(
+        ImportError, match=r"matplotlib: pip install 'keras-moe\[visual"
+    ):
         plot_expert_load({"moe": LOAD})
