@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import shutil
 from pathlib import Path
 
 TEMPORARY_PREFIX = ".writing-"
@@ -40,6 +41,8 @@ class RunFolder:
             ValueError: If another process trains here.
         """
         from keras_moe.export.folder_lock import locked_folder
+        from keras_moe.export.scratch_folder import scratch_folder
+        from keras_moe.export.scratch_folder import temporary_files_in
 
         self.path.mkdir(parents=True, exist_ok=True)
         with contextlib.ExitStack() as stack:
@@ -51,8 +54,16 @@ class RunFolder:
                     f"Received: --run-dir {self.path}. Wait for the other "
                     "process, or name another folder."
                 ) from error
-            for file in self.path.glob(f"{TEMPORARY_PREFIX}*"):
-                file.unlink()
+            # Nobody else is writing here, so what is half written is old.
+            for old in self.path.glob(f"{TEMPORARY_PREFIX}*"):
+                if old.is_dir():
+                    shutil.rmtree(old)
+                else:
+                    old.unlink()
+            scratch = scratch_folder(self.path, TEMPORARY_PREFIX)
+            stack.enter_context(
+                temporary_files_in(stack.enter_context(scratch))
+            )
             yield
 
     def clear(self):

@@ -4,11 +4,13 @@ import collections
 import contextlib
 import importlib.util
 import os
+import pathlib
 import subprocess
 import sys
 import tempfile
 import time
 
+DEPENDENT_PROCESS = pathlib.Path(__file__).with_name("dependent_process.py")
 STAGE_PREFIX = "stage: "
 LAST_LINES = 20
 
@@ -18,7 +20,8 @@ def run_tensorflow_process(arguments, task, *, verbose=True):
 
     The process prints `stage: <what it does>` on its standard output. It
     finds the modules that this process finds, and it uses no accelerator:
-    this process may hold all of its memory.
+    this process may hold all of its memory. If this process is killed, the
+    other one ends too.
 
     Args:
         arguments: list of strings, the command after the interpreter.
@@ -45,8 +48,9 @@ def run_tensorflow_process(arguments, task, *, verbose=True):
     ):
         # -P: the working folder must not shadow modules.
         process = subprocess.Popen(
-            [sys.executable, "-P", *arguments],
-            stdin=subprocess.DEVNULL,
+            [sys.executable, "-P", str(DEPENDENT_PROCESS), *arguments],
+            # Nothing is written to it: it ends when this process does.
+            stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=errors,
             text=True,
@@ -61,6 +65,7 @@ def run_tensorflow_process(arguments, task, *, verbose=True):
         finally:
             process.kill()
             process.wait()
+            process.stdin.close()
             process.stdout.close()
         if exit_code != 0:
             errors.seek(0)
@@ -88,6 +93,8 @@ def _environment():
         "TF_CPP_MIN_LOG_LEVEL": "2",
         **os.environ,
         "KERAS_BACKEND": "tensorflow",
+        # A folder that goes when this process is killed, if there is one.
+        "TMPDIR": tempfile.gettempdir(),
         "PYTHONPATH": os.pathsep.join(paths),
         "CUDA_VISIBLE_DEVICES": "-1",
     }

@@ -8,6 +8,7 @@ import keras
 from keras_moe.export.child_process import run_tensorflow_process
 from keras_moe.export.custom_objects import find_custom_objects
 from keras_moe.export.model_inputs import describe_model_inputs
+from keras_moe.export.version_folder import clean_up
 from keras_moe.export.version_folder import plan_version_folder
 from keras_moe.export.version_folder import staged_folder
 
@@ -78,6 +79,7 @@ def export_saved_model(
     True
     """
     inputs = describe_model_inputs(model, input_signature)
+    clean_up(path)
     target = plan_version_folder(path, version, overwrite)
     with staged_folder(target, overwrite) as staging:
         model_file = staging / "model.keras"
@@ -98,6 +100,8 @@ def export_saved_model(
         seconds = run_tensorflow_process(
             arguments, f"Exporting to {target}", verbose=verbose
         )
+    # Again: what a killed export had started may have gone on until now.
+    clean_up(path)
     if verbose:
         print(
             f"Exported {target} ({_megabytes(target):.1f} MB, {seconds:.0f} s)"

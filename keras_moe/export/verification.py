@@ -12,8 +12,11 @@ from keras_moe.export.child_process import run_tensorflow_process
 from keras_moe.export.inference_function import make_inference_function
 from keras_moe.export.model_inputs import describe_model_inputs
 from keras_moe.export.sample_bounds import find_integer_bound
+from keras_moe.export.scratch_folder import remove_abandoned
+from keras_moe.export.scratch_folder import scratch_folder
 from keras_moe.export.version_folder import find_version_folder
 
+SCRATCH_PREFIX = "keras_moe-verify-"
 RUNNER = pathlib.Path(__file__).with_name("saved_model_runner.py")
 
 
@@ -79,8 +82,8 @@ def verify_saved_model(
     _check_batch_shapes(batch_shapes)
     names = _input_names(model)
     folder = find_version_folder(path)
-    with tempfile.TemporaryDirectory() as scratch:
-        scratch = pathlib.Path(scratch)
+    remove_abandoned(tempfile.gettempdir(), SCRATCH_PREFIX)
+    with scratch_folder(tempfile.gettempdir(), SCRATCH_PREFIX) as scratch:
         job = {
             "saved_model": str(folder.absolute()),
             "results": str(scratch / "results.npz"),

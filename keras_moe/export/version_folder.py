@@ -3,11 +3,14 @@
 import contextlib
 import os
 import pathlib
-import shutil
-import tempfile
+
+from keras_moe.export.scratch_folder import remove_abandoned
+from keras_moe.export.scratch_folder import scratch_folder
+from keras_moe.export.scratch_folder import temporary_files_in
 
 # TensorFlow Serving ignores sibling folders whose name is not a number.
 STAGING_PREFIX = ".keras_moe-"
+REPLACED = "replaced"
 
 
 def plan_version_folder(path, version, overwrite):
@@ -45,10 +48,11 @@ def plan_version_folder(path, version, overwrite):
 
 @contextlib.contextmanager
 def staged_folder(target, overwrite):
-    """Open a working folder beside `target`, moved into place at the end.
+    """Open a working folder next to `target`, moved into place at the end.
 
     Whoever looks at `target` sees the old content, or nothing, until the
-    `with` block has ended well; after an error nothing is left behind.
+    `with` block has ended well; after an error nothing is left behind. After
+    a kill the working folder stays, until `clean_up` of another process.
 
     Args:
         target: `pathlib.Path` of the folder to appear.
@@ -65,26 +69,35 @@ def staged_folder(target, overwrite):
     created = [
         folder for folder in target.parents if not os.path.lexists(folder)
     ]
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        staging = tempfile.mkdtemp(prefix=STAGING_PREFIX, dir=target.parent)
-    except OSError as error:
-        raise ValueError(
-            "Expected a path that can be written. "
-            f"Received: path={str(target.parent)!r} ({error.strerror}). "
-            "Choose a folder that you may write to."
-        ) from error
-    staging = pathlib.Path(staging)
-    try:
-        yield staging
+    with contextlib.ExitStack() as stack:
+        stack.callback(_remove_empty, created)
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            staging = stack.enter_context(
+                scratch_folder(target.parent, STAGING_PREFIX)
+            )
+        except OSError as error:
+            raise ValueError(
+                "Expected a path that can be written. "
+                f"Received: path={str(target.parent)!r} ({error.strerror}). "
+                "Choose a folder that you may write to."
+            ) from error
+        with temporary_files_in(staging):
+            yield staging
         _check_free(target, overwrite)
-        _move_into_place(staging / "saved_model", target, staging / "replaced")
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
-        for folder in created:
-            # Fails, as it should, for folders that are no longer empty.
-            with contextlib.suppress(OSError):
-                folder.rmdir()
+        aside = staging / REPLACED / target.name
+        _move_into_place(staging / "saved_model", target, aside)
+
+
+def clean_up(path):
+    """Remove what exports that were killed have left next to the versions.
+
+    A version that such an export had set aside, to replace it, comes back.
+
+    Args:
+        path: string or `pathlib.Path`, the folder that holds the versions.
+    """
+    remove_abandoned(path, STAGING_PREFIX, rescue=_bring_back)
 
 
 def find_version_folder(path):
@@ -130,12 +143,28 @@ def _move_into_place(source, target, aside):
         return
     # A folder cannot be renamed onto one that is not empty, so the old
     # version steps aside first.
+    aside.parent.mkdir()
     os.rename(target, aside)
     try:
         os.rename(source, target)
     except OSError:
         os.rename(aside, target)
         raise
+
+
+def _bring_back(staging):
+    """Put a version back whose replacement did not take its place."""
+    for aside in (staging / REPLACED).glob("*"):
+        target = staging.parent / aside.name
+        if not target.exists():
+            os.rename(aside, target)
+
+
+def _remove_empty(folders):
+    for folder in folders:
+        # Fails, as it should, for folders that are no longer empty.
+        with contextlib.suppress(OSError):
+            folder.rmdir()
 
 
 def _versions(base):

@@ -1,8 +1,10 @@
 """The folder of a run: what is written there and who may write."""
 
 import os
+import pathlib
 import subprocess
 import sys
+import tempfile
 
 import pytest
 
@@ -71,9 +73,15 @@ input()
 
 def test_what_a_killed_run_was_writing_is_removed(tmp_path):
     (tmp_path / ".writing-12345-model.keras").write_text("half")
+    (tmp_path / ".writing-folder").mkdir()
+    (tmp_path / ".writing-folder" / "file").touch()
     (tmp_path / "model.keras").write_text("whole")
     with RunFolder(tmp_path).held():
-        assert os.listdir(tmp_path) == ["model.keras"]
+        # Keras' temporary folders go with this one.
+        scratch = pathlib.Path(tempfile.gettempdir())
+        assert sorted(os.listdir(tmp_path)) == [scratch.name, "model.keras"]
+    assert os.listdir(tmp_path) == ["model.keras"]
+    assert tempfile.gettempdir() != str(scratch)
 
 
 def test_clearing_removes_the_run_and_nothing_else(tmp_path):

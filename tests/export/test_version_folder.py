@@ -5,6 +5,7 @@ import pathlib
 
 import pytest
 
+from keras_moe.export.version_folder import clean_up
 from keras_moe.export.version_folder import find_version_folder
 from keras_moe.export.version_folder import plan_version_folder
 from keras_moe.export.version_folder import staged_folder
@@ -120,6 +121,37 @@ def test_a_failed_replacement_restores_the_old_version(tmp_path):
     ):
         pass  # Nobody wrote the subfolder `saved_model`.
     assert (tmp_path / "1" / "saved_model.pb").read_text() == "old"
+
+
+def test_what_a_killed_export_left_is_removed(tmp_path):
+    write_version(tmp_path / "1", "old")
+    left = tmp_path / ".keras_moe-killed"
+    (left / "saved_model").mkdir(parents=True)
+    with staged_folder(tmp_path / "2", overwrite=False) as staging:
+        (staging / "saved_model").mkdir()
+        clean_up(tmp_path)
+        assert not left.exists()
+    assert sorted(os.listdir(tmp_path)) == ["1", "2"]
+
+
+def test_a_version_set_aside_by_a_killed_export_comes_back(tmp_path):
+    # The old version is aside, and the new one not yet in its place.
+    left = tmp_path / ".keras_moe-killed"
+    for folder in ("saved_model", "replaced/1"):
+        (left / folder).mkdir(parents=True)
+        (left / folder / "saved_model.pb").write_text(folder)
+    clean_up(tmp_path)
+    assert os.listdir(tmp_path) == ["1"]
+    assert (tmp_path / "1" / "saved_model.pb").read_text() == "replaced/1"
+
+
+def test_a_version_that_was_replaced_does_not_come_back(tmp_path):
+    write_version(tmp_path / "1", "new")
+    left = tmp_path / ".keras_moe-killed"
+    (left / "replaced" / "1").mkdir(parents=True)
+    clean_up(tmp_path)
+    assert os.listdir(tmp_path) == ["1"]
+    assert (tmp_path / "1" / "saved_model.pb").read_text() == "new"
 
 
 def test_refuses_a_path_that_cannot_be_written(tmp_path):
