@@ -75,7 +75,8 @@ def test_a_file_of_one_backend_loads_on_every_other_bit_for_bit(
 ):
     written, read = results[writer, writer], results[reader, writer]
     weights = [name for name in written if name not in RESULTS]
-    assert len(weights) == 13
+    # The shown router's 1, gated 3, plain 3, shared 3 + 3 and a gate.
+    assert len(weights) == 14
     for name in weights:
         assert read[name].dtype == np.float32
         np.testing.assert_array_equal(read[name], written[name])

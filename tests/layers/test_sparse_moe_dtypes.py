@@ -32,6 +32,7 @@ def make_layer(policy, **arguments):
     return SparseMoE(5, 4, router=router, dtype=policy, **arguments)
 
 
+@pytest.mark.sweep(first=1)
 @pytest.mark.parametrize(
     ("policy", "dispatcher"),
     [
@@ -60,6 +61,7 @@ def test_routing_is_float32_and_outputs_have_the_compute_dtype(
     )
 
 
+@pytest.mark.sweep(first=1)
 @pytest.mark.parametrize(
     ("policy", "dispatcher", "gated"),
     [

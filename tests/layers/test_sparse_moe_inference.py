@@ -37,6 +37,7 @@ def make_layer(dispatcher, factor, priority):
     return layer, infer
 
 
+@pytest.mark.sweep(first=2)
 @pytest.mark.parametrize("path", PATHS, ids=str)
 def test_a_row_does_not_depend_on_its_neighbours(path):
     layer, infer = make_layer(*path)

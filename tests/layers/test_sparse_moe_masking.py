@@ -21,6 +21,7 @@ def numpy(tensor):
     return ops.convert_to_numpy(ops.stop_gradient(tensor))
 
 
+@pytest.mark.sweep(first=1)
 @pytest.mark.parametrize(
     ("dispatcher", "dtype"),
     [("sorted", "bool"), ("capacity", "int32"), ("dense", "float32")],

@@ -207,6 +207,7 @@ SIZES = {
 }
 
 
+@pytest.mark.sweep(first=5)
 @pytest.mark.parametrize(
     ("size", "dispatcher"),
     [

@@ -94,6 +94,7 @@ def test_what_we_cannot_compute_is_refused(settings, message):
         SWITCH.read_config(their_config(**settings))
 
 
+@pytest.mark.sweep(first=1)
 @pytest.mark.parametrize(
     "settings, message",
     [
