@@ -69,8 +69,8 @@ class Architecture(NamedTuple):
         without_ignored: dict, what `config.json` says of files without the
             ignored tensors.
         also_model_types: other model types with the same files.
-        defaults: function of our arguments, returns what else a new model's
-            `config.json` says, for other readers.
+        defaults: function of our arguments, returns what else is written for
+            other readers, unless a folder said something else.
         always: function of our arguments, returns settings that are written
             even if a folder said something else.
 
@@ -151,13 +151,14 @@ class Architecture(NamedTuple):
             dict.
         """
         config = {
+            **self.defaults(arguments),
             **copy.deepcopy(original or {}),
             "architectures": [self.class_name],
             "model_type": self.model_type,
         }
         if original is None:
             changed = self.fields
-            settings = {**self.defaults(arguments), **self.fixed}
+            settings = dict(self.fixed)
             more = self.write_more(arguments)
         else:
             changed = [
@@ -240,91 +241,25 @@ def look_up(config, key, default=None):
     return default if value is None else value
 
 
-def rope_theta(config, default=10_000.0):
-    """Read the rotary base in the spelling of transformers 5 or 4.
+def key_value_heads(config, absent=None):
+    """Read how many key/value heads there are; null is one for each query.
 
     Args:
         config: dict.
-        default: float, if there is none.
+        absent: optional int, if the configuration does not say.
 
     Returns:
-        float.
+        dict with `num_key_value_heads`.
 
     Example:
 
-    >>> rope_theta({"rope_parameters": {"rope_theta": 5e5}})
-    500000.0
+    >>> key_value_heads({"num_attention_heads": 4, "num_key_value_heads": None})
+    {'num_key_value_heads': 4}
     """
-    old_spelling = look_up(config, "rope_theta", default)
-    return float(look_up(config, "rope_parameters.rope_theta", old_spelling))
-
-
-def read_plain_rope(config, default=10_000.0):
-    """Read the rotary base where positions are not scaled.
-
-    Args:
-        config: dict.
-        default: float, if there is none.
-
-    Returns:
-        dict with `rope_max_wavelength`.
-
-    Raises:
-        ValueError: If positions are scaled in a way we do not know.
-
-    Example:
-
-    >>> read_plain_rope({"rope_theta": 1e6})
-    {'rope_max_wavelength': 1000000.0}
-    """
-    check_plain_rope(config)
-    return {"rope_max_wavelength": rope_theta(config, default)}
-
-
-def write_plain_rope(arguments):
-    """Write the rotary base in both spellings.
-
-    Args:
-        arguments: dict with `rope_max_wavelength`.
-
-    Returns:
-        dict for `config.json`.
-
-    Example:
-
-    >>> write_plain_rope({"rope_max_wavelength": 5e5})["rope_theta"]
-    500000.0
-    """
-    theta = arguments["rope_max_wavelength"]
-    return {
-        "rope_theta": theta,
-        "rope_parameters": {"rope_type": "default", "rope_theta": theta},
-    }
-
-
-def check_plain_rope(config):
-    """Raise if the positions are scaled in a way we do not know.
-
-    Args:
-        config: dict.
-
-    Raises:
-        ValueError: If they are.
-
-    Example:
-
-    >>> check_plain_rope({"rope_theta": 1e6, "rope_scaling": None})
-    """
-    for key in ("rope_parameters", "rope_scaling"):
-        scaling = look_up(config, key, {})
-        kind = None  # Neither spelling: not a dictionary of either.
-        if isinstance(scaling, dict):
-            kind = scaling.get("rope_type", scaling.get("type", "default"))
-        if kind != "default":
-            raise ValueError(
-                "Expected unscaled rotary positions. Received: "
-                f"{key}={scaling}. This architecture is not known with them."
-            )
+    heads = config.get("num_key_value_heads", absent)
+    if heads is None:
+        heads = look_up(config, "num_attention_heads")
+    return {"num_key_value_heads": heads}
 
 
 def _same(first, second):

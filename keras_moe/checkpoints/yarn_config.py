@@ -2,7 +2,10 @@
 
 from keras_moe.blocks.yarn import Yarn
 from keras_moe.checkpoints.architecture import look_up
-from keras_moe.checkpoints.architecture import write_plain_rope
+from keras_moe.checkpoints.rope_config import SPELLINGS
+from keras_moe.checkpoints.rope_config import rope_kind
+from keras_moe.checkpoints.rope_config import rope_settings
+from keras_moe.checkpoints.rope_config import write_plain_rope
 
 # Theirs -> ours, of the optional settings.
 OPTIONAL = {
@@ -35,9 +38,9 @@ def read_yarn(config):
     >>> read_yarn(config)["original_max_length"]
     4096
     """
-    for key in ("rope_parameters", "rope_scaling"):
-        scaling = look_up(config, key, {})
-        kind = scaling.get("rope_type", scaling.get("type", "default"))
+    for key in SPELLINGS:
+        scaling = rope_settings(config, key)
+        kind = rope_kind(scaling)
         if kind == "yarn":
             return _fields(scaling, config)
         if kind != "default":

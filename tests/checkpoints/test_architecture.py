@@ -4,10 +4,10 @@ import pytest
 
 from keras_moe.checkpoints.architecture import Architecture
 from keras_moe.checkpoints.architecture import Field
-from keras_moe.checkpoints.architecture import check_plain_rope
 from keras_moe.checkpoints.architecture import look_up
-from keras_moe.checkpoints.architecture import rope_theta
-from keras_moe.checkpoints.architecture import write_plain_rope
+from keras_moe.checkpoints.rope_config import check_plain_rope
+from keras_moe.checkpoints.rope_config import rope_theta
+from keras_moe.checkpoints.rope_config import write_plain_rope
 
 # Files and NumPy, no tensor of a backend.
 pytestmark = pytest.mark.once

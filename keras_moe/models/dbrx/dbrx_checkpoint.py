@@ -7,12 +7,13 @@ dictionaries of their own, `attn_config` and `ffn_config`.
 
 from keras_moe.checkpoints.architecture import Architecture
 from keras_moe.checkpoints.architecture import Field
-from keras_moe.checkpoints.architecture import check_plain_rope
 from keras_moe.checkpoints.architecture import look_up
 from keras_moe.checkpoints.decoder_rules import BLOCK
 from keras_moe.checkpoints.decoder_rules import router_rule
 from keras_moe.checkpoints.layouts import LINEAR
 from keras_moe.checkpoints.layouts import LINEAR_FROM_HEADS
+from keras_moe.checkpoints.rope_config import check_plain_rope
+from keras_moe.checkpoints.rope_config import rope_settings
 from keras_moe.checkpoints.rules import rule
 from keras_moe.models.dbrx.dbrx_layouts import BRANCHES
 from keras_moe.models.dbrx.dbrx_layouts import QUERY_KEY_VALUE
@@ -35,7 +36,7 @@ def _read_more(config):
 
 def _rope_theta(config):
     published = look_up(config, "attn_config.rope_theta")
-    filled_in = look_up(config, "rope_parameters.rope_theta")
+    filled_in = rope_settings(config, "rope_parameters").get("rope_theta")
     if published is None:
         return float(filled_in or DEFAULT_THETA)
     # transformers 5.23 does not read the published key: what it saves again
@@ -80,6 +81,7 @@ DBRX = Architecture(
         Field("ffn_config.moe_num_experts", "num_experts", 4),
         Field("ffn_config.moe_top_k", "top_k", 1),
         Field("attn_config.clip_qkv", "clip_query_key_value", None),
+        Field("ffn_config.moe_jitter_eps", "jitter_noise", 0.0),
     ),
     read_more=_read_more,
     write_more=_write_more,

@@ -5,7 +5,6 @@ from itertools import chain
 from keras_moe.checkpoints.architecture import DECODER_FIELDS
 from keras_moe.checkpoints.architecture import Field
 from keras_moe.checkpoints.architecture import look_up
-from keras_moe.checkpoints.architecture import rope_theta
 from keras_moe.checkpoints.decoder_rules import BLOCK
 from keras_moe.checkpoints.decoder_rules import LAYER
 from keras_moe.checkpoints.decoder_rules import attention_norm_rule
@@ -16,8 +15,12 @@ from keras_moe.checkpoints.decoder_rules import norm_rules
 from keras_moe.checkpoints.decoder_rules import projection_rules
 from keras_moe.checkpoints.decoder_rules import router_rule
 from keras_moe.checkpoints.layouts import LINEAR_FROM_HEADS
+from keras_moe.checkpoints.rope_config import rope_theta
 from keras_moe.checkpoints.yarn_config import read_yarn
 from keras_moe.checkpoints.yarn_config import write_yarn
+
+# Where a config.json does not say.
+QUERY_LATENT_DIM = 1536
 
 FIELDS = (
     *DECODER_FIELDS,
@@ -61,6 +64,8 @@ def read_more(config):
             f"{config['num_key_value_heads']}, num_attention_heads={heads}."
         )
     return {
+        # Here null says that queries are not compressed.
+        "query_latent_dim": config.get("q_lora_rank", QUERY_LATENT_DIM),
         "rope_max_wavelength": rope_theta(config),
         "yarn": read_yarn(config),
     }

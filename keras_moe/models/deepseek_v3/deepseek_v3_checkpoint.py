@@ -11,6 +11,8 @@ from keras_moe.checkpoints.rules import rule
 from keras_moe.checkpoints.yarn_config import default_length
 from keras_moe.models.deepseek_v2 import deepseek_files
 
+# Where a config.json does not say: those of their own code.
+DEFAULTS = {"n_group": 8, "topk_group": 4, "routed_scaling_factor": 2.5}
 WITHOUT_FURTHER_LAYERS = {"num_nextn_predict_layers": 0}
 
 
@@ -47,7 +49,10 @@ DEEPSEEK_V3 = Architecture(
         "topk_method": "noaux_tc",
     },
     fields=(
-        *deepseek_files.FIELDS,
+        *(
+            field._replace(default=DEFAULTS.get(field.theirs, field.default))
+            for field in deepseek_files.FIELDS
+        ),
         Field("norm_topk_prob", "normalize_combine_weights", True),
         Field("rope_interleave", "rope_interleaved", True),
     ),

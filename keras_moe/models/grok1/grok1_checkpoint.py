@@ -25,14 +25,14 @@ is the tanh approximation. We follow the published code.
 from keras_moe.checkpoints.architecture import DECODER_FIELDS
 from keras_moe.checkpoints.architecture import Architecture
 from keras_moe.checkpoints.architecture import Field
-from keras_moe.checkpoints.architecture import read_plain_rope
-from keras_moe.checkpoints.architecture import write_plain_rope
 from keras_moe.checkpoints.decoder_rules import BLOCK
 from keras_moe.checkpoints.decoder_rules import LAYER
 from keras_moe.checkpoints.decoder_rules import router_rule
 from keras_moe.checkpoints.layouts import EXPERTS
 from keras_moe.checkpoints.layouts import LINEAR
 from keras_moe.checkpoints.layouts import LINEAR_FROM_HEADS
+from keras_moe.checkpoints.rope_config import read_plain_rope
+from keras_moe.checkpoints.rope_config import write_plain_rope
 from keras_moe.checkpoints.rules import rule
 
 NORMS = {

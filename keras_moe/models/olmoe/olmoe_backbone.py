@@ -31,6 +31,8 @@ class OLMoEBackbone(DecoderBackbone):
             divided by their sum.
         clip_query_key_value: optional float, largest magnitude of queries,
             keys and values, after the norm.
+        use_attention_bias: bool, whether the attention's four projections
+            have biases.
         rope_max_wavelength: float, the published `rope_theta`.
         layer_norm_epsilon: float.
         dropout: float, after attention and feed-forward while training.
@@ -81,6 +83,7 @@ class OLMoEBackbone(DecoderBackbone):
         top_k=8,
         normalize_combine_weights=False,
         clip_query_key_value=None,
+        use_attention_bias=False,
         rope_max_wavelength=10_000.0,
         layer_norm_epsilon=1e-5,
         dropout=0.0,
@@ -99,6 +102,8 @@ class OLMoEBackbone(DecoderBackbone):
             return make_attention(
                 arguments,
                 dtype,
+                use_query_key_value_bias=use_attention_bias,
+                use_output_bias=use_attention_bias,
                 query_key_norm="projection",
                 layer_norm_epsilon=layer_norm_epsilon,
                 clip_query_key_value=clip_query_key_value,

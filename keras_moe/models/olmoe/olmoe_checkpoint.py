@@ -3,31 +3,38 @@
 from keras_moe.checkpoints.architecture import DECODER_FIELDS
 from keras_moe.checkpoints.architecture import Architecture
 from keras_moe.checkpoints.architecture import Field
-from keras_moe.checkpoints.architecture import read_plain_rope
-from keras_moe.checkpoints.architecture import write_plain_rope
+from keras_moe.checkpoints.architecture import key_value_heads
 from keras_moe.checkpoints.decoder_rules import LAYER
 from keras_moe.checkpoints.decoder_rules import attention_rules
 from keras_moe.checkpoints.decoder_rules import experts_rules
 from keras_moe.checkpoints.decoder_rules import model_rules
 from keras_moe.checkpoints.decoder_rules import norm_rules
 from keras_moe.checkpoints.decoder_rules import router_rule
+from keras_moe.checkpoints.rope_config import read_plain_rope
+from keras_moe.checkpoints.rope_config import write_plain_rope
+
+
+def _read_more(config):
+    return {**read_plain_rope(config), **key_value_heads(config)}
+
 
 OLMOE = Architecture(
     model_type="olmoe",
     class_name="OlmoeForCausalLM",
-    fixed={"hidden_act": "silu", "attention_bias": False},
+    fixed={"hidden_act": "silu"},
     fields=(
         *DECODER_FIELDS,
-        Field("num_key_value_heads", "num_key_value_heads"),
+        Field("num_key_value_heads", "num_key_value_heads", None),
         Field("intermediate_size", "intermediate_dim"),
         Field("num_experts", "num_experts"),
         Field("num_experts_per_tok", "top_k"),
         Field("norm_topk_prob", "normalize_combine_weights", False),
+        Field("attention_bias", "use_attention_bias", False),
         Field("clip_qkv", "clip_query_key_value", None),
         Field("rms_norm_eps", "layer_norm_epsilon", 1e-5),
         Field("tie_word_embeddings", "tie_embedding_weights", False),
     ),
-    read_more=read_plain_rope,
+    read_more=_read_more,
     write_more=write_plain_rope,
     rules=(
         *model_rules(),

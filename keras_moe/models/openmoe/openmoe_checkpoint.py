@@ -17,7 +17,6 @@ SiLU is applied to; `wi_1` is `up_proj`.
 from keras_moe.checkpoints.architecture import DECODER_FIELDS
 from keras_moe.checkpoints.architecture import Architecture
 from keras_moe.checkpoints.architecture import Field
-from keras_moe.checkpoints.architecture import check_plain_rope
 from keras_moe.checkpoints.decoder_rules import BLOCK
 from keras_moe.checkpoints.decoder_rules import LAYER
 from keras_moe.checkpoints.decoder_rules import attention_rules
@@ -26,6 +25,8 @@ from keras_moe.checkpoints.decoder_rules import model_rules
 from keras_moe.checkpoints.decoder_rules import norm_rules
 from keras_moe.checkpoints.decoder_rules import router_rule
 from keras_moe.checkpoints.layouts import side_by_side
+from keras_moe.checkpoints.rope_config import check_plain_rope
+from keras_moe.checkpoints.rope_config import rope_theta
 from keras_moe.checkpoints.rules import rule
 
 # What tells an OpenMoE from a Llama, whose model_type it has.
@@ -61,6 +62,11 @@ FOR_THEIR_CODE = {
 
 def _read_more(config):
     check_plain_rope(config)
+    if (theta := rope_theta(config)) != 10_000.0:
+        raise ValueError(
+            "Expected rope_theta=10000.0 of an openmoe: their code has it "
+            f"whatever config.json says. Received: {theta}."
+        )
     return {}
 
 

@@ -42,6 +42,8 @@ class Qwen2MoEBackbone(DecoderBackbone):
         dense_layers: list of ints, indices of more layers that are dense.
         dense_intermediate_dim: optional int, width of the dense layers;
             `None` means `intermediate_dim`.
+        use_query_key_value_bias: bool, whether queries, keys and values have
+            biases.
         rope_max_wavelength: float, the published `rope_theta`.
         layer_norm_epsilon: float.
         dropout: float, after attention and feed-forward while training.
@@ -96,6 +98,7 @@ class Qwen2MoEBackbone(DecoderBackbone):
         expert_layer_stride=1,
         dense_layers=(),
         dense_intermediate_dim=None,
+        use_query_key_value_bias=True,
         rope_max_wavelength=1_000_000.0,
         layer_norm_epsilon=1e-6,
         dropout=0.0,
@@ -117,7 +120,9 @@ class Qwen2MoEBackbone(DecoderBackbone):
 
         def attention(index):
             return make_attention(
-                arguments, dtype, use_query_key_value_bias=True
+                arguments,
+                dtype,
+                use_query_key_value_bias=use_query_key_value_bias,
             )
 
         def feed_forward(index):

@@ -10,7 +10,7 @@ QWEN_FIELDS = (
     Field("num_experts_per_tok", "top_k"),
     Field("norm_topk_prob", "normalize_combine_weights", False),
     Field("decoder_sparse_step", "expert_layer_stride", 1),
-    Field("mlp_only_layers", "dense_layers", ()),
+    Field("mlp_only_layers", "dense_layers", []),
     Field("intermediate_size", "dense_intermediate_dim"),
     Field("rms_norm_eps", "layer_norm_epsilon", 1e-6),
     Field("tie_word_embeddings", "tie_embedding_weights", False),

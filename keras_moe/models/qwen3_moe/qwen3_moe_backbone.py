@@ -40,6 +40,10 @@ class Qwen3MoEBackbone(DecoderBackbone):
         dense_layers: list of ints, indices of more layers that are dense.
         dense_intermediate_dim: optional int, width of the dense layers;
             `None` means `intermediate_dim`.
+        use_attention_bias: bool, whether the attention's four projections
+            have biases.
+        sliding_window: optional int, how many tokens a query sees, itself
+            included; `None` is all of them.
         rope_max_wavelength: float, the published `rope_theta`.
         layer_norm_epsilon: float.
         dropout: float, after attention and feed-forward while training.
@@ -94,6 +98,8 @@ class Qwen3MoEBackbone(DecoderBackbone):
         expert_layer_stride=1,
         dense_layers=(),
         dense_intermediate_dim=None,
+        use_attention_bias=False,
+        sliding_window=None,
         rope_max_wavelength=1_000_000.0,
         layer_norm_epsilon=1e-6,
         dropout=0.0,
@@ -117,6 +123,9 @@ class Qwen3MoEBackbone(DecoderBackbone):
             return make_attention(
                 arguments,
                 dtype,
+                sliding_window=sliding_window,
+                use_query_key_value_bias=use_attention_bias,
+                use_output_bias=use_attention_bias,
                 query_key_norm="head",
                 layer_norm_epsilon=layer_norm_epsilon,
             )

@@ -3,8 +3,6 @@
 from keras_moe.checkpoints.architecture import Architecture
 from keras_moe.checkpoints.architecture import Field
 from keras_moe.checkpoints.architecture import look_up
-from keras_moe.checkpoints.architecture import read_plain_rope
-from keras_moe.checkpoints.architecture import write_plain_rope
 from keras_moe.checkpoints.decoder_rules import BLOCK
 from keras_moe.checkpoints.decoder_rules import LAYER
 from keras_moe.checkpoints.decoder_rules import attention_rules
@@ -13,18 +11,34 @@ from keras_moe.checkpoints.decoder_rules import feed_forward_rules
 from keras_moe.checkpoints.decoder_rules import model_rules
 from keras_moe.checkpoints.decoder_rules import norm_rules
 from keras_moe.checkpoints.decoder_rules import router_rule
+from keras_moe.checkpoints.rope_config import read_plain_rope
+from keras_moe.checkpoints.rope_config import write_plain_rope
 from keras_moe.models.qwen2_moe.qwen_fields import QWEN_FIELDS
+
+# Where a config.json uses a window and does not say which.
+SLIDING_WINDOW = 4096
 
 
 def _read_more(config):
+    sliding = look_up(config, "use_sliding_window", False)
     return {
         "head_dim": look_up(config, "head_dim"),
+        # Published models say 4096, and do not use it.
+        "sliding_window": (
+            look_up(config, "sliding_window", SLIDING_WINDOW)
+            if sliding
+            else None
+        ),
         **read_plain_rope(config),
     }
 
 
 def _write_more(arguments):
     config = write_plain_rope(arguments)
+    window = arguments["sliding_window"]
+    config["use_sliding_window"] = window is not None
+    if window is not None:
+        config["sliding_window"] = window
     if arguments["head_dim"] is not None:  # A null is no default for them.
         config["head_dim"] = arguments["head_dim"]
     return config
@@ -33,13 +47,10 @@ def _write_more(arguments):
 QWEN3_MOE = Architecture(
     model_type="qwen3_moe",
     class_name="Qwen3MoeForCausalLM",
-    fixed={
-        "hidden_act": "silu",
-        "attention_bias": False,
-        "use_sliding_window": False,
-    },
+    fixed={"hidden_act": "silu"},
     fields=(
         *QWEN_FIELDS,
+        Field("attention_bias", "use_attention_bias", False),
         # Published under one name, saved by transformers 5 under the other.
         Field("num_experts", "num_experts", also=("num_local_experts",)),
     ),

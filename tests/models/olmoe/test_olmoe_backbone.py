@@ -13,6 +13,7 @@ class TestOLMoEBackbone(BackboneContract):
     settings = {
         "normalize_combine_weights": True,
         "clip_query_key_value": 0.5,
+        "use_attention_bias": True,
         "tie_embedding_weights": True,
     }
 

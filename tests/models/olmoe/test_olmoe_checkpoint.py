@@ -1,10 +1,8 @@
 """OLMoE against transformers."""
 
-import pytest
 from transformers import OlmoeConfig
 from transformers import OlmoeForCausalLM
 
-from keras_moe.checkpoints import CheckpointFolder
 from keras_moe.models import parameter_counts
 from keras_moe.models.olmoe import OLMOE_PRESETS
 from keras_moe.models.olmoe import OLMoEBackbone
@@ -25,6 +23,7 @@ CONFIGS = {
         "norm_topk_prob": True,
         "rms_norm_eps": 0.05,
         "tie_word_embeddings": True,
+        "attention_bias": True,
     },
 }
 
@@ -48,6 +47,7 @@ class TestOLMoE(PooledLoss, Contract):
         "clipping": ("clipped", {"clip_query_key_value": None}),
         "not normalized": ("clipped", {"normalize_combine_weights": True}),
         "normalized": ("normalized", {"normalize_combine_weights": False}),
+        "biases": ("normalized", {"use_attention_bias": False}),
         "theta": ("clipped", {"rope_max_wavelength": 1e4}),
     }
 
@@ -64,13 +64,6 @@ class TestOLMoE(PooledLoss, Contract):
             **CONFIGS[name],
         )
         return randomize(OlmoeForCausalLM(config))
-
-    @pytest.mark.once
-    def test_biases_are_refused(self, name):
-        config = CheckpointFolder(self.folder(name)).config
-        config = {**config, "attention_bias": True}
-        with pytest.raises(ValueError, match="attention_bias=False.*True"):
-            OLMoEBackbone.architecture.read_config(config)
 
 
 # As many as transformers' model of the published config.json has.

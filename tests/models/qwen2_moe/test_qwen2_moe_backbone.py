@@ -22,6 +22,7 @@ class TestQwen2MoEBackbone(DenseLayersContract):
     settings = {
         "normalize_combine_weights": True,
         "dense_layers": (1,),
+        "use_query_key_value_bias": False,
         "tie_embedding_weights": True,
     }
 

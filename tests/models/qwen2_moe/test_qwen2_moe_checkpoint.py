@@ -21,6 +21,7 @@ CONFIGS = {
         "mlp_only_layers": [1],
         "norm_topk_prob": True,
         "rms_norm_eps": 0.05,
+        "qkv_bias": False,
     },
     "stride": {
         "num_hidden_layers": 4,
@@ -90,6 +91,18 @@ class TestQwen2MoE(PooledLoss, Contract):
         config = {**config, "use_sliding_window": True}
         with pytest.raises(ValueError, match="use_sliding_window=False.*True"):
             Qwen2MoEBackbone.architecture.read_config(config)
+
+    @pytest.mark.once
+    @pytest.mark.parametrize(
+        "settings",
+        [{"layer_types": ["full_attention", "sliding_attention"]}]
+        + [{"head_dim": 6}],
+        ids=repr,
+    )
+    def test_other_layers_and_heads_are_refused(self, name, settings):
+        config = CheckpointFolder(self.folder(name)).config
+        with pytest.raises(ValueError, match="No published model has others"):
+            Qwen2MoEBackbone.architecture.read_config({**config, **settings})
 
 
 # As many as transformers' model of the published config.json has.

@@ -21,6 +21,8 @@ class TestQwen3MoEBackbone(DenseLayersContract):
         "head_dim": 6,
         "normalize_combine_weights": False,
         "dense_layers": (1,),
+        "use_attention_bias": True,
+        "sliding_window": 3,
         "tie_embedding_weights": True,
     }
 
