@@ -39,10 +39,14 @@ from keras_moe.models.qwen3_moe import QWEN3_MOE_PRESETS
 from keras_moe.models.qwen3_moe import Qwen3MoEBackbone
 from keras_moe.models.qwen3_moe import Qwen3MoECausalLM
 from keras_moe.models.sparse_causal_lm import SparseCausalLM
+from keras_moe.models.sparse_causal_lm_preprocessor import (
+    SparseCausalLMPreprocessor,
+)
 from keras_moe.models.switch import SWITCH_PRESETS
 from keras_moe.models.switch import SwitchBackbone
 from keras_moe.models.switch import SwitchClassifier
 from keras_moe.models.switch import SwitchSeq2SeqLM
+from keras_moe.models.switch import SwitchTextClassifierPreprocessor
 
 __all__ = [
     "DBRX_PRESETS",
@@ -76,9 +80,11 @@ __all__ = [
     "Qwen3MoECausalLM",
     "SWITCH_PRESETS",
     "SparseCausalLM",
+    "SparseCausalLMPreprocessor",
     "SwitchBackbone",
     "SwitchClassifier",
     "SwitchSeq2SeqLM",
+    "SwitchTextClassifierPreprocessor",
     "parameter_counts",
     "preset",
 ]

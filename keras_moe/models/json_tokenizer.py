@@ -9,6 +9,8 @@ from keras import ops
 from tokenizers import Tokenizer
 from tokenizers import processors
 
+from keras_moe.models.any_backbone import AnyBackbone
+from keras_moe.models.published_backbone import PublishedBackbone
 from keras_moe.models.special_token_ids import SpecialTokenIds
 from keras_moe.models.tokenizer_files import TokenizerFiles
 
@@ -56,6 +58,7 @@ class JsonTokenizer(
     'ab a'
     """
 
+    backbone_cls = AnyBackbone(PublishedBackbone)
     default_name = TOKENIZER_JSON
     published_class = "PreTrainedTokenizerFast"
 

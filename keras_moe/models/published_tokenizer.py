@@ -1,8 +1,6 @@
-"""From a published folder's tokenizer to keras-hub's preprocessor."""
+"""From a published folder to keras-hub's tokenizer."""
 
 from pathlib import Path
-
-import keras_hub
 
 from keras_moe.checkpoints.checkpoint_folder import CONFIG
 from keras_moe.checkpoints.checkpoint_folder import read_json
@@ -11,6 +9,9 @@ from keras_moe.checkpoints.published_settings import GENERATION_CONFIG
 from keras_moe.models.json_tokenizer import TOKENIZER_JSON
 from keras_moe.models.json_tokenizer import JsonTokenizer
 from keras_moe.models.sentence_piece_tokenizer import SentencePieceTokenizer
+from keras_moe.models.sparse_causal_lm_preprocessor import (
+    SparseCausalLMPreprocessor,
+)
 from keras_moe.models.tokenizer_files import TOKENIZER_CONFIG
 from keras_moe.models.tokenizer_files import read_files
 
@@ -18,8 +19,8 @@ SENTENCE_PIECE = ("tokenizer.model", "spiece.model")
 CURE = "Use `preprocessor=None` and pass token ids."
 
 
-def preprocessor_of(folder, start_token_id=None):
-    """Make the preprocessor of a published folder.
+def tokenizer_of(folder, start_token_id=None):
+    """Make the tokenizer of a published folder.
 
     `tokenizer.json` is read as the library that wrote it reads it; without
     one, `tokenizer.model` is, by SentencePiece. Special tokens are those of
@@ -34,8 +35,7 @@ def preprocessor_of(folder, start_token_id=None):
             before a text in code of their own.
 
     Returns:
-        `keras_hub.models.CausalLMPreprocessor`. Its texts have 1024 tokens;
-        set `sequence_length` for others.
+        `JsonTokenizer` or `SentencePieceTokenizer`.
 
     Raises:
         ValueError: If there is no tokenizer of a kind that is known here.
@@ -59,7 +59,24 @@ def preprocessor_of(folder, start_token_id=None):
         others[0] if others else None,
         others,
     )
-    return keras_hub.models.CausalLMPreprocessor(tokenizer)
+    return tokenizer
+
+
+def preprocessor_of(folder, start_token_id=None):
+    """Make the preprocessor of a published folder.
+
+    Args:
+        folder: path in the layout of Hugging Face.
+        start_token_id: as for `tokenizer_of`.
+
+    Returns:
+        `SparseCausalLMPreprocessor`. Its texts have 1024 tokens; set
+        `sequence_length` for others.
+
+    Raises:
+        ValueError: If there is no tokenizer of a kind that is known here.
+    """
+    return SparseCausalLMPreprocessor(tokenizer_of(folder, start_token_id))
 
 
 def _tokenizer(folder):

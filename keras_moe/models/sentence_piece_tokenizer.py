@@ -5,6 +5,8 @@ from pathlib import Path
 import keras
 import keras_hub
 
+from keras_moe.models.any_backbone import AnyBackbone
+from keras_moe.models.published_backbone import PublishedBackbone
 from keras_moe.models.special_token_ids import SpecialTokenIds
 from keras_moe.models.tokenizer_files import TokenizerFiles
 
@@ -33,6 +35,7 @@ class SentencePieceTokenizer(
         int32 array of shape (L,), or a list of lists of int.
     """
 
+    backbone_cls = AnyBackbone(PublishedBackbone)
     default_name = "tokenizer.model"
     published_class = "LlamaTokenizer"
 
