@@ -136,6 +136,17 @@ class JsonTokenizer(
         """Return a token's id, `None` if there is no such token."""
         return self._library().token_to_id(token)
 
+    @property
+    def special_token_ids(self):
+        """list of int: token ids stripped from generated text.
+
+        Those that the file calls special too, as transformers'
+        `skip_special_tokens` has it.
+        """
+        added = self._library().get_added_tokens_decoder()
+        special = {each for each in added if added[each].special}
+        return sorted({*super().special_token_ids, *special})
+
     def is_special(self, token_id):
         added = self._library().get_added_tokens_decoder()
         return token_id in added and added[token_id].special

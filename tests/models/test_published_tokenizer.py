@@ -18,6 +18,7 @@ from tokenizers import normalizers
 from tokenizers import pre_tokenizers
 from tokenizers import processors
 from tokenizers import trainers
+from transformers import AutoTokenizer
 
 from keras_moe.models import MixtralBackbone
 from keras_moe.models import MixtralCausalLM
@@ -183,6 +184,40 @@ def test_ids_and_text_equal_the_librarys(library, tmp_path, kind):
     assert tokenizer.vocabulary_size() == theirs.get_vocab_size()
     vocabulary = tokenizer.get_vocabulary()
     assert vocabulary[7] == tokenizer.id_to_token(7) == theirs.id_to_token(7)
+
+
+@pytest.mark.parametrize("add_bos", [True, False])
+@pytest.mark.parametrize("kind", list(KINDS))
+def test_generated_text_is_what_transformers_decodes(
+    library, tmp_path, kind, add_bos
+):
+    settings = {"bos_token": "<s>", "eos_token": "</s>", "pad_token": "<pad>"}
+    write(
+        tmp_path,
+        library(kind),
+        tokenizer_config={
+            **settings,
+            "tokenizer_class": "PreTrainedTokenizerFast",
+            "add_bos_token": add_bos,
+        },
+    )
+    theirs = AutoTokenizer.from_pretrained(tmp_path)
+    preprocessor = preprocessor_of(tmp_path)
+    start, end, pad = theirs.convert_tokens_to_ids(["<s>", "</s>", "<pad>"])
+    for text in TEXTS:
+        ids = [start, *library(kind).encode(text).ids, start, end, pad]
+        generated = {
+            "token_ids": np.array([[*ids, pad]]),
+            "padding_mask": np.array([[True] * len(ids) + [False]]),
+        }
+        ours = preprocessor.generate_postprocess(generated)
+        assert ours == [
+            theirs.decode(
+                ids,
+                skip_special_tokens=True,
+                clean_up_tokenization_spaces=False,
+            )
+        ]
 
 
 def test_byte_level_text_comes_back_whole(library, tmp_path):

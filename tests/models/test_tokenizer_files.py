@@ -33,9 +33,9 @@ def library_tokenizer():
     return tokenizer
 
 
-def make_model(tokenizer=None):
+def make_model(tokenizer=None, vocabulary_size=8):
     backbone = MixtralBackbone(
-        vocabulary_size=8,
+        vocabulary_size=vocabulary_size,
         num_layers=1,
         num_query_heads=2,
         num_key_value_heads=1,
@@ -164,4 +164,4 @@ def test_a_new_tokenizer_replaces_the_ids_of_the_folder(published, tmp_path):
 def test_another_class_of_tokenizer_is_not_written_silently(tmp_path):
     tokenizer = keras_hub.tokenizers.ByteTokenizer()
     with pytest.warns(UserWarning, match="ByteTokenizer.*gets no tokenizer"):
-        make_model(tokenizer).save_pretrained(tmp_path)
+        make_model(tokenizer, 256).save_pretrained(tmp_path)
