@@ -19,6 +19,7 @@ from keras_moe.cli.demo import demo
 from keras_moe.cli.export import export
 from keras_moe.cli.generate import generate
 from keras_moe.cli.inspect import inspect
+from keras_moe.cli.option_names import name_options
 from keras_moe.cli.stop_signals import INTERRUPTED
 from keras_moe.cli.train import train
 from keras_moe.version import __version__
@@ -31,7 +32,7 @@ app = typer.Typer(
     add_completion=False,
 )
 for command in (train, generate, export, inspect, bench, demo):
-    app.command()(command)
+    app.command()(name_options(command))
 
 
 def _show_version(asked):

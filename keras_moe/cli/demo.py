@@ -37,7 +37,7 @@ def demo(
     console = make_console()
     folder = RunFolder(run_dir)
     console.rule("1. Train")
-    model = _trained(console, folder, TrainingSettings(steps=steps), overwrite)
+    model = trained(console, folder, TrainingSettings(steps=steps), overwrite)
     console.rule("2. Generate")
     console.print(continue_prompt(model, PROMPT, num_tokens=300), markup=False)
     console.rule("3. Export and verify")
@@ -47,8 +47,21 @@ def demo(
     console.print(f"TensorBoard: tensorboard --logdir {folder.logs}")
 
 
-def _trained(console, folder, settings, overwrite):
-    """Return the demo's model: trained, trained to the end, or read back."""
+def trained(console, folder, settings, overwrite=False):
+    """Train the demo's model, go on with it, or read it back.
+
+    Args:
+        console: `rich.console.Console`.
+        folder: `RunFolder`.
+        settings: `TrainingSettings`.
+        overwrite: bool, whether to replace what is in the folder.
+
+    Returns:
+        The trained model.
+
+    Raises:
+        ValueError: If the folder holds a run with other settings.
+    """
     from keras_moe.cli.checkpoint import read_record
     from keras_moe.cli.language_model import load_model
 

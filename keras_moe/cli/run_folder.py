@@ -44,8 +44,12 @@ class RunFolder:
         from keras_moe.export.scratch_folder import scratch_folder
         from keras_moe.export.scratch_folder import temporary_files_in
 
+        is_new = not self.path.exists()
         self.path.mkdir(parents=True, exist_ok=True)
         with contextlib.ExitStack() as stack:
+            if is_new:
+                # A run that was refused leaves no empty folder.
+                stack.callback(self._remove_if_empty)
             try:
                 stack.enter_context(locked_folder(self.path))
             except BlockingIOError as error:
@@ -65,6 +69,10 @@ class RunFolder:
                 temporary_files_in(stack.enter_context(scratch))
             )
             yield
+
+    def _remove_if_empty(self):
+        with contextlib.suppress(OSError):
+            self.path.rmdir()
 
     def clear(self):
         """Remove the run: its model, its checkpoint and its logs."""

@@ -74,6 +74,7 @@ class Training:
         from keras_moe.cli.text import read_text
         from keras_moe.cli.text import windows
 
+        _check_heads(settings.size)
         self.settings = settings
         self.text, self.held_out_text = read_text(
             settings.text, settings.sequence_length
@@ -204,6 +205,17 @@ class Training:
 
     def _text_checksum(self):
         return zlib.crc32(self.held_out_text, zlib.crc32(self.text))
+
+
+def _check_heads(size):
+    """Refuse heads of no whole width; rotary embeddings turn pairs."""
+    if size.hidden_dim % (2 * size.num_query_heads):
+        raise ValueError(
+            "Expected `hidden_dim` to be a multiple of twice "
+            f"`num_query_heads`. Received: hidden_dim={size.hidden_dim}, "
+            f"num_query_heads={size.num_query_heads}. Choose a width that "
+            "gives every head an even share."
+        )
 
 
 def _optimizer(settings):

@@ -172,6 +172,8 @@ def test_export_verifies_what_it_wrote(run_dir, tmp_path):
     result = invoke("export", run_dir, tmp_path / "served")
     assert "largest difference" in result.output
     assert (tmp_path / "served" / "1" / "saved_model.pb").is_file()
+    with pytest.raises(ValueError, match="--version 2 .* or --overwrite to"):
+        invoke("export", run_dir, tmp_path / "served")
 
 
 def test_inspect_shows_a_preset():

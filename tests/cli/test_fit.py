@@ -5,9 +5,9 @@ import signal
 import keras
 import pytest
 
+from keras_moe.cli import demo as demo_module
 from keras_moe.cli import fit as fit_module
 from keras_moe.cli.checkpoint import read_record
-from keras_moe.cli.demo import demo
 from keras_moe.cli.fit import describe
 from keras_moe.cli.fit import fit
 from keras_moe.cli.fit import settings_to_resume
@@ -150,13 +150,47 @@ def test_what_cannot_be_resumed_is_refused(
 
 
 @pytest.mark.once
+@pytest.mark.parametrize("hidden_dim", [15, 12])
+def test_heads_need_an_even_width(settings, tmp_path, hidden_dim):
+    size = settings.size._replace(hidden_dim=hidden_dim)
+    folder = RunFolder(tmp_path / "run")
+    with pytest.raises(ValueError, match=f"hidden_dim={hidden_dim}, num_q"):
+        fit(settings._replace(size=size), folder)
+    assert not folder.path.exists()
+
+
+@pytest.mark.once
+def test_a_demo_goes_on_and_does_not_train_twice(
+    settings, stopping, tmp_path, capsys
+):
+    folder = RunFolder(tmp_path / "run")
+    console = fit_module.make_console()
+    stopping(2)
+    with pytest.raises(fit_module.typer.Exit):
+        demo_module.trained(console, folder, settings)
+    stopping(0)
+    capsys.readouterr()
+    demo_module.trained(console, folder, settings)
+    assert "Going on at step 2 of 6." in capsys.readouterr().out
+    before = folder.checkpoint.read_bytes()
+    model = demo_module.trained(console, folder, settings)
+    assert model.backbone.num_experts == 4
+    assert "holds a finished run of 6 steps, which is used; --overwrite" in (
+        capsys.readouterr().out.replace("\n", " ")
+    )
+    assert folder.checkpoint.read_bytes() == before
+    demo_module.trained(console, folder, settings, overwrite=True)
+    assert "which is used" not in capsys.readouterr().out
+
+
+@pytest.mark.once
 def test_a_demo_leaves_other_runs_alone(settings, stopping, tmp_path):
     folder = RunFolder(tmp_path / "run")
     stopping(1)
     stop(settings, folder)
     message = "stopped at step 1 of 6 with other settings. Add --overwrite"
     with pytest.raises(ValueError, match=message):
-        demo(folder.path)
+        demo_module.demo(folder.path)
 
 
 def test_float16_is_refused_where_it_cannot_be_multiplied(settings, tmp_path):

@@ -40,10 +40,20 @@ def test_a_finished_write_replaces_the_file(tmp_path):
 
 def test_a_folder_is_free_again_afterwards(tmp_path):
     folder = RunFolder(tmp_path / "new" / "run")
-    for _ in range(2):
+    for name in ("one", "two"):
         with folder.held():
-            assert folder.path.is_dir()
-    assert os.listdir(folder.path) == []
+            (folder.path / name).touch()
+    assert sorted(os.listdir(folder.path)) == ["one", "two"]
+
+
+def test_a_run_that_was_refused_leaves_no_new_folder(tmp_path):
+    with pytest.raises(KeyError), RunFolder(tmp_path / "run").held():
+        raise KeyError
+    assert os.listdir(tmp_path) == []
+    (tmp_path / "own").mkdir()
+    with pytest.raises(KeyError), RunFolder(tmp_path / "own").held():
+        raise KeyError
+    assert os.listdir(tmp_path) == ["own"]
 
 
 def test_two_processes_do_not_train_in_one_folder(tmp_path):
