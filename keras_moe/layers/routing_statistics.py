@@ -4,6 +4,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_moe.layers.run_state import RunState
 from keras_moe.losses.load_balancing import load_balancing_loss
 from keras_moe.losses.load_balancing import tokens_per_expert
 from keras_moe.losses.router_z import router_z_loss
@@ -14,7 +15,7 @@ from keras_moe.routing.plain_numbers import plain_numbers
 
 
 @keras.saving.register_keras_serializable(package="keras_moe")
-class RoutingStatistics(keras.layers.Layer):
+class RoutingStatistics(RunState):
     """Averages a layer's routing over training steps.
 
     Switched off (`enabled = False`, the default) it adds no operation to the
@@ -43,31 +44,26 @@ class RoutingStatistics(keras.layers.Layer):
 
     @plain_numbers
     def __init__(self, num_experts, **kwargs):
-        super().__init__(**{**kwargs, "dtype": "float32"})
+        super().__init__(**kwargs)
         self.num_experts = num_experts
         self.enabled = False
 
     def build(self, *shapes):
-        def state(name, shape=(), dtype="float32"):
-            return self.add_weight(
-                name=name,
-                shape=shape,
-                dtype=dtype,
-                initializer="zeros",
-                trainable=False,
-                autocast=False,
-            )
-
-        self.steps = state("steps")
-        self.tokens_per_expert = state(
-            "tokens_per_expert", (self.num_experts,), "int32"
+        # Of replicas: the sum of their tokens, the mean of their averages.
+        self.steps = self.add_state("steps", replicas="only_first_replica")
+        self.tokens_per_expert = self.add_state(
+            "tokens_per_expert", (self.num_experts,), "int32", replicas="sum"
         )
+        shapes = {
+            "expert_load": (self.num_experts,),
+            "dropped_fraction": (),
+            "router_entropy": (),
+            "load_balancing_loss": (),
+            "router_z_loss": (),
+        }
         self._sums = {
-            "expert_load": state("expert_load", (self.num_experts,)),
-            "dropped_fraction": state("dropped_fraction"),
-            "router_entropy": state("router_entropy"),
-            "load_balancing_loss": state("load_balancing_loss"),
-            "router_z_loss": state("router_z_loss"),
+            name: self.add_state(name, shape, replicas="mean")
+            for name, shape in shapes.items()
         }
 
     def call(self, plan, kept):
@@ -116,21 +112,6 @@ class RoutingStatistics(keras.layers.Layer):
             "max_violation": max_violation(means["expert_load"]),
             **means,
         }
-
-    def reset(self):
-        """Forget all steps."""
-        for variable in self.variables:
-            variable.assign(ops.zeros(variable.shape, variable.dtype))
-
-    @property
-    def weights(self):
-        return []
-
-    def save_own_variables(self, store):
-        """Save nothing: the numbers belong to a run, not to the model."""
-
-    def load_own_variables(self, store):
-        """Load nothing."""
 
     def get_config(self):
         return {**super().get_config(), "num_experts": self.num_experts}

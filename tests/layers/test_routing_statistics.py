@@ -8,6 +8,7 @@ from keras import ops
 from keras_moe import testing
 from keras_moe.layers import RoutingStatistics
 from keras_moe.layers import SparseMoE
+from keras_moe.layers import TopKRouter
 
 JIT = keras.config.backend() != "torch"
 HIDDEN, EXPERTS = 6, 5
@@ -120,6 +121,13 @@ def test_only_switched_on_there_are_updates_in_the_program(enabled, backend):
         graph = function.get_concrete_function(inputs).graph
         updates = [op for op in graph.get_operations() if "Assign" in op.type]
         assert bool(updates) is enabled
+    elif backend == "torch":
+        # In place, by a count of PyTorch's for each tensor that is changed.
+        states = [layer.statistics.steps, layer.statistics.tokens_per_expert]
+        before = [state.value._version for state in states]
+        layer(inputs, training=True)
+        after = [state.value._version for state in states]
+        assert (before != after) is enabled
     else:
         before = [v.value for v in layer.non_trainable_variables]
         _, after = layer.stateless_call(
@@ -137,8 +145,22 @@ def test_statistics_are_no_weights_and_are_not_counted():
     assert len(model.get_weights()) == 3
     expected = sum(int(np.prod(kernel.shape)) for kernel in kernels)
     assert model.count_params() == expected
-    # But a training step carries them along.
-    assert len(layer.statistics.variables) == 7
+    # But a training step carries them along, where it is a function of its
+    # state; PyTorch changes them in place.
+    carried = 0 if keras.config.backend() == "torch" else 7
+    assert len(layer.statistics.variables) == carried
+
+
+def test_statistics_are_not_in_pytorchs_state(backend):
+    if backend != "torch":
+        pytest.skip("PyTorch's own state")
+    router = TopKRouter(EXPERTS, 2, use_expert_bias=True)
+    layer = SparseMoE(EXPERTS, 4, router=router)
+    inputs = keras.Input((7, HIDDEN))
+    model = keras.Model(inputs, layer(inputs))
+    ours = ("statistics", "step_load")
+    names = [*model.state_dict(), *dict(model.named_parameters())]
+    assert not [name for name in names if any(each in name for each in ours)]
 
 
 def test_statistics_are_not_saved_and_loading_survives_them(tmp_path):
