@@ -3,7 +3,8 @@
 import keras
 from keras import ops
 
-from keras_moe.losses.expert_bias_update import expert_bias_update
+from keras_moe.layers.step_load import StepLoad
+from keras_moe.losses.expert_bias_update import missing_load
 from keras_moe.losses.load_balancing import load_balancing_loss
 from keras_moe.losses.router_z import router_z_loss
 from keras_moe.ops.padding import zero_padding
@@ -41,7 +42,7 @@ class TopKRouter(keras.layers.Layer):
         route_scale: float, multiplies the combine weights.
         use_expert_bias: bool, whether a bias that no gradient trains takes
             part in the choice, not in the weights (DeepSeek-V3).
-        expert_bias_update_rate: float, by how much each training step moves
+        expert_bias_update_rate: float, by how much each optimizer step moves
             the bias towards a balanced load, see
             `keras_moe.losses.expert_bias_update`. 0 leaves it, and so does
             freezing the router (`trainable = False`).
@@ -149,6 +150,8 @@ class TopKRouter(keras.layers.Layer):
         self.kernel_regularizer = keras.regularizers.get(kernel_regularizer)
         self.seed = seed
         self.seed_generator = keras.random.SeedGenerator(seed)
+        if use_expert_bias:
+            self.step_load = StepLoad(num_experts, name="step_load")
         self.supports_masking = True
 
     def build(self, inputs_shape, padding_mask_shape=None):
@@ -166,8 +169,8 @@ class TopKRouter(keras.layers.Layer):
                 initializer="zeros",
                 trainable=False,
                 autocast=False,
-                aggregation="mean",  # Of replicas that share a batch.
             )
+            self.step_load.build()
 
     def call(
         self,
@@ -198,8 +201,9 @@ class TopKRouter(keras.layers.Layer):
             group_score=self.group_score,
         )
         if training:
-            self._add_losses(plan)
+            # First: where replicas meet, losses of before would be lost.
             self._update_expert_bias(plan)
+            self._add_losses(plan)
         return plan
 
     def _jitter(self, shape):
@@ -226,9 +230,9 @@ class TopKRouter(keras.layers.Layer):
 
     def _update_expert_bias(self, plan):
         if self.expert_bias_update_rate and self.trainable:
-            self.expert_bias.assign_add(
-                expert_bias_update(plan, self.expert_bias_update_rate)
-            )
+            load, is_last = self.step_load(plan)
+            step = self.expert_bias_update_rate * missing_load(load)
+            self.expert_bias.assign_add(ops.where(is_last, step, 0.0))
 
     def rematerialized_call(self, layer_call, *args, **kwargs):
         # Recomputed, the losses would be added from inside the second pass,

@@ -30,7 +30,24 @@ def expert_bias_update(plan, update_rate):
     >>> np.array(expert_bias_update(plan, 0.5)).tolist()
     [-0.5, 0.5, 0.5]
     """
-    load = tokens_per_expert(plan)
+    return update_rate * missing_load(tokens_per_expert(plan))
+
+
+def missing_load(load):
+    """Tell which experts have less than an equal load, and which more.
+
+    Args:
+        load: float32 tensor of shape (E,), whole numbers.
+
+    Returns:
+        float32 tensor of shape (E,): 1 for less, -1 for more, else 0.
+
+    Example:
+
+    >>> import numpy as np
+    >>> np.array(missing_load(np.array([3.0, 1.0, 2.0], "float32"))).tolist()
+    [-1.0, 1.0, 0.0]
+    """
     num_experts = load.shape[0]
     # Whole numbers: a mean that is rounded would call a balanced load uneven.
-    return update_rate * ops.sign(ops.sum(load) - num_experts * load)
+    return ops.sign(ops.sum(load) - num_experts * load)
