@@ -108,7 +108,7 @@ def test_training_gives_the_same_numbers(
         assert again["router/calls"] == 3
     assert plain.keys() == again.keys()
     # XLA may order the sums of the second pass differently.
-    tolerance = {"float32": 1e-6, "mixed_bfloat16": 1e-2}[policy]
+    tolerance = {"float32": 1e-5, "mixed_bfloat16": 1e-2}[policy]
     for name, expected in plain.items():
         np.testing.assert_allclose(
             again[name], expected, rtol=tolerance, atol=tolerance, err_msg=name

@@ -45,7 +45,10 @@ def test_a_row_does_not_depend_on_its_neighbours(path):
     together = infer(inputs)
     others = inputs.copy()
     others[1] = draw(7, 6, seed=1)
-    np.testing.assert_array_equal(infer(others)[0], together[0])
+    # Experts get other numbers of rows, which may be added up in other ways.
+    np.testing.assert_allclose(
+        infer(others)[0], together[0], rtol=1e-5, atol=1e-6
+    )
     alone = np.concatenate([infer(row[None]) for row in inputs])
     np.testing.assert_allclose(alone, together, rtol=1e-5, atol=1e-6)
     if path[1] is not None:
@@ -65,10 +68,12 @@ def test_a_nan_in_one_token_leaves_the_others_finite(path):
     others = np.ones((2, 7), bool)
     others[0, 3] = False
     assert np.isfinite(outputs[others]).all()
-    np.testing.assert_array_equal(outputs[1], clean[1])
+    # Experts get other numbers of rows, which may be added up in other ways.
+    near = {"rtol": 1e-5, "atol": 1e-6}
+    np.testing.assert_allclose(outputs[1], clean[1], **near)
     if path[1] is None:
         assert np.isnan(outputs[0, 3]).all()
-        np.testing.assert_array_equal(outputs[others], clean[others])
+        np.testing.assert_allclose(outputs[others], clean[others], **near)
 
 
 def test_each_mode_has_its_own_capacity():
