@@ -7,7 +7,7 @@ from keras_moe.blocks.norms import make_norm
 from keras_moe.layers.sublayers import build_sublayer
 from keras_moe.layers.sublayers import revive_sublayers
 from keras_moe.layers.sublayers import serialize_sublayer
-from keras_moe.ops.padding import zero_padding
+from keras_moe.ops.padding import clean_padding
 from keras_moe.routing.padding import join_masks
 from keras_moe.routing.plain_numbers import plain_numbers
 
@@ -123,7 +123,7 @@ class DecoderBlock(keras.layers.Layer):
     ):
         padding_mask = join_masks(padding_mask, mask, inputs_mask)
         if cache is None:
-            inputs = zero_padding(inputs, padding_mask)
+            inputs = clean_padding(inputs, padding_mask)
         attended = self.attention(
             self.attention_norm(inputs),
             padding_mask=padding_mask if cache is None else None,

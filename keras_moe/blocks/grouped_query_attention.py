@@ -11,7 +11,7 @@ from keras_moe.blocks.rolling_cache import roll
 from keras_moe.blocks.rolling_cache import slot_positions
 from keras_moe.blocks.rotary_embedding import rotary_frequencies
 from keras_moe.blocks.rotary_embedding import rotate
-from keras_moe.ops.padding import zero_padding
+from keras_moe.ops.padding import clean_padding
 from keras_moe.routing.padding import join_masks
 from keras_moe.routing.plain_numbers import plain_numbers
 from keras_moe.routing.validation import check_positive
@@ -169,7 +169,7 @@ class GroupedQueryAttention(CausalAttention):
     ):
         if cache is None:
             padding_mask = join_masks(padding_mask, mask, inputs_mask)
-            inputs = zero_padding(inputs, padding_mask)
+            inputs = clean_padding(inputs, padding_mask)
         start = 0 if cache_update_index is None else cache_update_index
         positions = start + ops.arange(ops.shape(inputs)[1], dtype="int32")
         query, key, value = self._project(inputs)

@@ -14,7 +14,7 @@ from keras_moe.blocks.yarn import get_yarn
 from keras_moe.blocks.yarn import yarn_frequencies
 from keras_moe.blocks.yarn import yarn_magnitude
 from keras_moe.blocks.yarn import yarn_softmax_scale
-from keras_moe.ops.padding import zero_padding
+from keras_moe.ops.padding import clean_padding
 from keras_moe.routing.padding import join_masks
 from keras_moe.routing.plain_numbers import plain_numbers
 from keras_moe.routing.validation import check_positive
@@ -171,7 +171,7 @@ class MultiHeadLatentAttention(CausalAttention):
     ):
         if cache is None:
             padding_mask = join_masks(padding_mask, mask, inputs_mask)
-            inputs = zero_padding(inputs, padding_mask)
+            inputs = clean_padding(inputs, padding_mask)
         start = 0 if cache_update_index is None else cache_update_index
         positions = start + ops.arange(ops.shape(inputs)[1], dtype="int32")
         query = self._make_query(inputs, positions)

@@ -5,7 +5,7 @@ from keras import ops
 
 from keras_moe.blocks.attention_mask import causal_mask
 from keras_moe.blocks.t5_block import T5Block
-from keras_moe.ops.padding import zero_padding
+from keras_moe.ops.padding import clean_padding
 from keras_moe.routing.padding import join_masks
 
 
@@ -71,8 +71,8 @@ class T5DecoderBlock(T5Block):
         encoder_padding_mask = join_masks(
             encoder_padding_mask, encoder_outputs_mask
         )
-        inputs = zero_padding(inputs, padding_mask)
-        encoder_outputs = zero_padding(encoder_outputs, encoder_padding_mask)
+        inputs = clean_padding(inputs, padding_mask)
+        encoder_outputs = clean_padding(encoder_outputs, encoder_padding_mask)
         positions = ops.arange(ops.shape(inputs)[1], dtype="int32")
         visible = causal_mask(positions, positions, padding_mask)
         normalized = self.self_attention_norm(inputs)

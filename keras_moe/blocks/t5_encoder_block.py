@@ -3,7 +3,7 @@
 import keras
 
 from keras_moe.blocks.t5_block import T5Block
-from keras_moe.ops.padding import zero_padding
+from keras_moe.ops.padding import clean_padding
 from keras_moe.routing.padding import join_masks
 
 
@@ -60,7 +60,7 @@ class T5EncoderBlock(T5Block):
     ):
         padding_mask = join_masks(padding_mask, mask, inputs_mask)
         visible = None if padding_mask is None else padding_mask[:, None, :]
-        inputs = zero_padding(inputs, padding_mask)
+        inputs = clean_padding(inputs, padding_mask)
         attended = self.self_attention(
             self.self_attention_norm(inputs),
             position_bias=position_bias,

@@ -7,7 +7,7 @@ from keras_moe.blocks.norms import make_norm
 from keras_moe.layers.sublayers import build_sublayer
 from keras_moe.layers.sublayers import revive_sublayers
 from keras_moe.layers.sublayers import serialize_sublayer
-from keras_moe.ops.padding import zero_padding
+from keras_moe.ops.padding import clean_padding
 from keras_moe.routing.padding import join_masks
 from keras_moe.routing.plain_numbers import plain_numbers
 
@@ -82,7 +82,7 @@ class T5FeedForwardBlock(keras.layers.Layer):
         inputs_mask=None,
     ):
         padding_mask = join_masks(padding_mask, mask, inputs_mask)
-        normed = self.norm(zero_padding(inputs, padding_mask))
+        normed = self.norm(clean_padding(inputs, padding_mask))
         outputs = call_feed_forward(
             self.feed_forward, normed, padding_mask, training
         )

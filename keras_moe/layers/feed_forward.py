@@ -4,7 +4,7 @@ import keras
 
 from keras_moe.experts.per_expert_initializer import reseed
 from keras_moe.ops.gated_activation import gate_branches
-from keras_moe.ops.padding import zero_padding
+from keras_moe.ops.padding import clean_padding
 from keras_moe.routing.plain_numbers import plain_numbers
 from keras_moe.routing.validation import check_positive
 
@@ -26,7 +26,7 @@ class FeedForward(keras.layers.Layer):
     Call arguments:
         inputs: float tensor of shape (..., H).
         mask: optional bool tensor of shape (...), True = real token: a Keras
-            mask that comes with the inputs. Padding counts as zeros.
+            mask that comes with the inputs.
 
     Returns:
         Tensor of the shape of `inputs`.
@@ -72,7 +72,7 @@ class FeedForward(keras.layers.Layer):
         self.down.build((*inputs_shape[:-1], self.intermediate_dim))
 
     def call(self, inputs, mask=None):
-        inputs = zero_padding(inputs, mask)
+        inputs = clean_padding(inputs, mask)
         if self.gated:
             return self.down(
                 self.activation(self.gate(inputs)) * self.up(inputs)

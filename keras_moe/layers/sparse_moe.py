@@ -15,7 +15,7 @@ from keras_moe.layers.sublayers import compute_once
 from keras_moe.layers.sublayers import revive_sublayers
 from keras_moe.layers.sublayers import serialize_sublayer
 from keras_moe.layers.top_k_router import TopKRouter
-from keras_moe.ops.padding import zero_padding
+from keras_moe.ops.padding import clean_padding
 from keras_moe.routing.capacity import check_capacity
 from keras_moe.routing.capacity import expert_capacity
 from keras_moe.routing.capacity import fixed_capacity
@@ -188,7 +188,7 @@ class SparseMoE(keras.layers.Layer):
         if padding_mask is None:
             return tokens, None
         padding_mask = ops.reshape(padding_mask, grouped)
-        return zero_padding(tokens, padding_mask), padding_mask
+        return clean_padding(tokens, padding_mask), padding_mask
 
     def _assign(self, plan, training):
         """Decide which (token, choice) pairs are carried."""

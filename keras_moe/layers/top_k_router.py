@@ -7,7 +7,7 @@ from keras_moe.layers.step_load import StepLoad
 from keras_moe.losses.expert_bias_update import missing_load
 from keras_moe.losses.load_balancing import load_balancing_loss
 from keras_moe.losses.router_z import router_z_loss
-from keras_moe.ops.padding import zero_padding
+from keras_moe.ops.padding import clean_padding
 from keras_moe.routing.expert_groups import check_groups
 from keras_moe.routing.padding import join_masks
 from keras_moe.routing.plain_numbers import plain_numbers
@@ -184,7 +184,7 @@ class TopKRouter(keras.layers.Layer):
         padding_mask = join_masks(padding_mask, mask, inputs_mask)
         if padding_mask is not None:
             check_padding_mask(padding_mask, inputs)
-        inputs = zero_padding(inputs, padding_mask)
+        inputs = clean_padding(inputs, padding_mask)
         if training and self.jitter_noise:
             inputs = inputs * self._jitter(ops.shape(inputs))
         plan = choose_top_k(

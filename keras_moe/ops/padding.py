@@ -1,6 +1,11 @@
 """Padding is cut off where it enters."""
 
+from keras import backend
 from keras import ops
+
+# Products of two such numbers, and sums of some of these, are finite.
+LARGEST = 2.0**60
+LARGEST_FLOAT16 = 2.0**4
 
 
 def zero_padding(values, padding_mask):
@@ -27,3 +32,35 @@ def zero_padding(values, padding_mask):
         return values
     padding_mask = ops.cast(padding_mask, "bool")
     return ops.where(padding_mask[..., None], values, 0)
+
+
+def clean_padding(values, padding_mask):
+    """Put zeros where padding is NaN, infinite or so large that it overflows.
+
+    Ordinary numbers stay, so a layer gives padding what published
+    implementations give it. They reach nothing else: their gradient is 0,
+    and 0 times a number that is not too large is 0.
+
+    Args:
+        values: float tensor of shape (..., X).
+        padding_mask: optional bool tensor of shape (...), True = real token.
+
+    Returns:
+        Tensor of the shape and dtype of `values`.
+
+    Example:
+
+    >>> import numpy as np
+    >>> values = np.array([[np.inf], [5.0], [np.nan]], "float32")
+    >>> mask = np.array([True, False, False])
+    >>> np.array(clean_padding(values, mask)).tolist()
+    [[inf], [5.0], [0.0]]
+    """
+    if padding_mask is None:
+        return values
+    padding_mask = ops.cast(padding_mask, "bool")[..., None]
+    dtype = backend.standardize_dtype(values.dtype)
+    ordinary = ops.abs(values) <= (
+        LARGEST_FLOAT16 if dtype == "float16" else LARGEST
+    )
+    return ops.where(ops.logical_or(padding_mask, ordinary), values, 0)

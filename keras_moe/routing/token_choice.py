@@ -2,7 +2,7 @@
 
 from keras import ops
 
-from keras_moe.ops.padding import zero_padding
+from keras_moe.ops.padding import clean_padding
 from keras_moe.ops.sorting import top_k as stable_top_k
 from keras_moe.routing.expert_groups import limit_to_groups
 from keras_moe.routing.routing_plan import RoutingPlan
@@ -69,7 +69,7 @@ def choose_top_k(
     if normalize_combine_weights is None:
         normalize_combine_weights = top_k > 1
     router_logits = ops.convert_to_tensor(router_logits, "float32")
-    router_logits = zero_padding(router_logits, padding_mask)
+    router_logits = clean_padding(router_logits, padding_mask)
     score_function = get_score_function(score_function)
     router_probs = score_function(router_logits)
     # Softmax and sigmoid keep the order, but a vectorized exponential may part
