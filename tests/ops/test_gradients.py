@@ -78,10 +78,11 @@ def test_a_gradient_has_the_dtype_of_its_tensor(vjp):
 
     multiply = custom_vjp(ops.multiply, backward)
     _, gradients = vjp(
-        lambda x, y: multiply((x, y), ()),
+        lambda x, y: multiply((x * x, y), ()),
         (np.float16([3.0]), np.float32([5.0])),
         np.ones(1),
     )
     assert dtypes == {"cotangent": "float32"}
-    np.testing.assert_allclose(gradients[0], [5.0])
-    np.testing.assert_allclose(gradients[1], [3.0])
+    # 2 x y and x^2
+    np.testing.assert_allclose(gradients[0], [30.0])
+    np.testing.assert_allclose(gradients[1], [9.0])
