@@ -22,6 +22,36 @@ class RestoredTask:
         return model
 
     def compile_from_config(self, config):
-        self.compile(**keras.saving.deserialize_keras_object(config))
+        arguments = keras.saving.deserialize_keras_object(config)
+        if keras.config.backend() == "torch":
+            # Other backends write `True` for "auto"; here it would ask for
+            # `torch.compile`.
+            arguments.pop("jit_compile", None)
+        self.compile(**arguments)
         if self.optimizer is not None:  # Compiled for its sampler alone.
-            self.optimizer.build(self.trainable_variables)
+            self.optimizer.load_own_variables = self._load_optimizer
+
+    def _load_optimizer(self, store):
+        """Load an optimizer's variables, which files know by number."""
+        optimizer = self.optimizer
+        del optimizer.load_own_variables
+        if len(store.keys()) > len(optimizer.variables):  # It was trained.
+            optimizer.build(self.trainable_variables)
+        try:
+            optimizer.load_own_variables(store)
+        except ValueError:
+            # PyTorch wrote them in the order of the layers' use once.
+            other = type(optimizer).from_config(optimizer.get_config())
+            other.build(_in_order_of_use(self))
+            other.load_own_variables(store)
+            values = {each.path: each.value for each in other.variables}
+            for variable in optimizer.variables:
+                variable.assign(values[variable.path])
+
+
+def _in_order_of_use(task):
+    layers = []
+    for layer in task.layers:
+        layers += layer.layers if layer is task.backbone else [layer]
+    variables = [v for layer in layers for v in layer.trainable_variables]
+    return [*{id(each): each for each in variables}.values()]

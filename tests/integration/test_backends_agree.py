@@ -26,8 +26,8 @@ RESULTS = ("outputs", "expert_indices", "combine_weights")
 
 
 @pytest.fixture(scope="module")
-def results(tmp_path_factory):
-    """What each backend reads from each backend's file."""
+def exchanged(tmp_path_factory):
+    """The folder with what each backend reads from each backend's file."""
     for backend in BACKENDS[1:]:
         pytest.importorskip(backend)
     folder = tmp_path_factory.mktemp("exchange")
@@ -49,8 +49,13 @@ def results(tmp_path_factory):
     for backend, child in children.items():
         output, _ = child.communicate()
         assert child.returncode == 0, f"{backend}:\n{output}"
+    return folder
+
+
+@pytest.fixture(scope="module")
+def results(exchanged):
     return {
-        (reader, writer): dict(np.load(folder / f"{reader}-{writer}.npz"))
+        (reader, writer): dict(np.load(exchanged / f"{reader}-{writer}.npz"))
         for reader in BACKENDS
         for writer in BACKENDS
     }
@@ -83,3 +88,19 @@ def test_a_file_of_one_backend_loads_on_every_other_bit_for_bit(
     # And so it computes what the reader's own file gives.
     for name in RESULTS:
         np.testing.assert_array_equal(read[name], results[reader, reader][name])
+
+
+@pytest.mark.parametrize("writer", BACKENDS)
+@pytest.mark.parametrize("reader", BACKENDS)
+def test_a_task_goes_on_with_its_optimizer_on_every_other(
+    exchanged, reader, writer
+):
+    written, read = (
+        dict(np.load(exchanged / f"trained-{each}-{writer}.npz"))
+        for each in (writer, reader)
+    )
+    assert {*read} == {*written}
+    # 21 weights, two averages of each, the learning rate and the iteration.
+    assert len(read) == 3 * 21 + 2
+    for name in written:
+        np.testing.assert_array_equal(read[name], written[name], err_msg=name)
