@@ -60,11 +60,15 @@ class SparseModel:
             **kwargs: of `keras.Model.quantize`.
         """
 
-        def can_be_quantized(layer):
-            has_method = type(layer).quantize is not keras.layers.Layer.quantize
-            return has_method and _matches(filters, layer)
-
-        super().quantize(mode, config, can_be_quantized, **kwargs)
+        can_be_quantized = {id(layer) for layer in self.quantizable_layers()}
+        super().quantize(
+            mode,
+            config,
+            lambda layer: (
+                id(layer) in can_be_quantized and _matches(filters, layer)
+            ),
+            **kwargs,
+        )
         experts = [
             layer
             for layer in self._flatten_layers()
@@ -76,6 +80,18 @@ class SparseModel:
                 "embedding and the dense projections have been quantized.",
                 stacklevel=2,
             )
+
+    def quantizable_layers(self):
+        """List the layers that `quantize` may change.
+
+        Returns:
+            list of `keras.layers.Layer`.
+        """
+        return [
+            layer
+            for layer in self._flatten_layers()
+            if type(layer).quantize is not keras.layers.Layer.quantize
+        ]
 
     def rematerialized_call(self, layer_call, *args, **kwargs):
         # The blocks rematerialize their parts; routing must not run twice.

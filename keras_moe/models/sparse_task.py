@@ -35,6 +35,17 @@ class SparseTask(RestoredTask, SparseModel):
             )
         keras_hub.models.Task.preprocessor.fset(self, preprocessor)
 
+    def quantizable_layers(self):
+        """List the layers of the backbone that `quantize` may change.
+
+        A head of the task's own stays float32: a task's configuration has no
+        word for another policy.
+
+        Returns:
+            list of `keras.layers.Layer`.
+        """
+        return self.backbone.quantizable_layers()
+
 
 def _vocabulary_size(preprocessor):
     tokenizer = getattr(preprocessor, "tokenizer", None)
