@@ -76,8 +76,8 @@ class SparseModel:
         ]
         if experts:
             warnings.warn(
-                f"The experts stay {experts[0].variable_dtype}: only the "
-                "embedding and the dense projections have been quantized.",
+                f"The experts stay {experts[0].variable_dtype}: Keras "
+                "quantizes dense and embedding layers only.",
                 stacklevel=2,
             )
 

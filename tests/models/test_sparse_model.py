@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import keras
 import keras_hub
 import numpy as np
 import pytest
@@ -128,7 +129,7 @@ def test_what_is_generated_follows_the_model(change):
 @pytest.mark.once
 def test_one_warning_says_that_experts_are_not_quantized():
     model = make_model()
-    with pytest.raises(UserWarning, match="^The experts stay float32: only"):
+    with pytest.raises(UserWarning, match="^The experts stay float32: Keras"):
         model.quantize("int8")  # Warnings are errors here; it comes last.
     assert model.backbone.decoder_blocks[0].attention.query.quantization_mode
     assert model.backbone.token_embedding.quantization_mode == "int8"
@@ -174,3 +175,38 @@ def test_a_changed_dtype_policy_is_seen():
     generate_function = model.generate_function
     generate(model)
     assert model.generate_function is generate_function
+
+
+@pytest.mark.exhaustive
+@pytest.mark.once
+@pytest.mark.filterwarnings(
+    "ignore:The experts stay float32",
+    "ignore:Invalid quantization mode",  # Of the embedding.
+    # Keras reads its variables through an `__array__` without `copy`.
+    "ignore:__array__ implementation doesn't accept a copy:DeprecationWarning",
+)
+def test_gptq_finds_the_blocks_and_what_is_generated_follows():
+    class Bytes:
+        def tokenize(self, text):
+            return np.frombuffer(text.encode(), "uint8").astype("int32") % 48
+
+    model = make_model()
+    before = model.predict_on_batch(batch())
+    generate(model)
+    model.quantize(
+        "gptq",
+        config=keras.quantizers.GPTQConfig(
+            dataset=["a text to measure with, " * 4],
+            tokenizer=Bytes(),
+            weight_bits=8,
+            num_samples=2,
+            sequence_length=4,
+            group_size=-1,
+        ),
+    )
+    attention = model.backbone.decoder_blocks[0].attention
+    assert attention.query.quantization_mode == "gptq"
+    after = model.predict_on_batch(batch())
+    # 8 bits: kernels move by up to 1 / 255 of their range.
+    assert 0.0 < np.abs(after - before).max() < 0.2 * before.std()
+    np.testing.assert_array_equal(generate(model), uncached(model))

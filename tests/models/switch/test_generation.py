@@ -149,3 +149,51 @@ def test_beams_find_outputs_at_least_as_likely_as_greedy(
     )
     greedy = generate_without_cache(oracle.compute_logits, prompts)
     assert score(outputs["decoder_token_ids"]) >= score(greedy) - 1e-6
+
+
+def test_the_token_that_fills_the_padding_may_stop(
+    create_backbone, prompts, switch_oracle
+):
+    backbone = create_backbone(eval_capacity_factor=None)
+    free = generate_without_cache(
+        switch_oracle(backbone, None).compute_logits, prompts
+    )
+    model = SwitchSeq2SeqLM(backbone)
+    model.compile(sampler="greedy")
+    lengths = [1, 3, 2]  # The start token counts in the row that hides it.
+    # The padding is 0. Another token ends at least one row early.
+    stops = (0, int(free[0, 2]))
+    outputs = model.generate(dict(prompts), stop_token_ids=stops)
+    stripped = model.generate(
+        dict(prompts), stop_token_ids=stops, strip_prompt=True
+    )
+    for row, length in enumerate(lengths):
+        new = free[row, length:].tolist()
+        ends = [place for place, each in enumerate(new) if each in stops]
+        new = new[: ends[0] + 1] if ends else new
+        mask = outputs["decoder_padding_mask"][row]
+        found = outputs["decoder_token_ids"][row][mask].tolist()
+        assert found == free[row, :length].tolist() + new
+        mask = stripped["decoder_padding_mask"][row]
+        assert stripped["decoder_token_ids"][row][mask].tolist() == new
+
+
+def test_inputs_that_mean_nothing_are_refused_by_their_row(
+    create_backbone, prompts
+):
+    model = SwitchSeq2SeqLM(create_backbone())
+    empty = {**prompts, "encoder_padding_mask": np.zeros((3, 7), "int32")}
+    empty["encoder_padding_mask"][0] = 1
+    with pytest.raises(ValueError, match="row of `encoder_token_ids`.* row 1"):
+        model.generate(empty, stop_token_ids=None)
+    for name in ("encoder_token_ids", "decoder_token_ids"):
+        unknown = {**prompts, name: prompts[name].copy()}
+        unknown[name][1, 2] = 13
+        with pytest.raises(ValueError, match=f"`{name}`.*13 in row 1, posi"):
+            model.generate(unknown, stop_token_ids=None)
+    hole = {
+        **prompts,
+        "decoder_padding_mask": np.array([[0, 0, 1, 0, 0, 0]] * 3),
+    }
+    with pytest.raises(ValueError, match="row 0, padding_mask="):
+        model.generate(hole, stop_token_ids=None)
