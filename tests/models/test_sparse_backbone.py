@@ -69,7 +69,7 @@ def test_names_that_adapt_nothing_are_refused_and_nothing_is_frozen(names):
 @pytest.mark.parametrize(
     "family",
     [
-        "deepseek_v3",
+        pytest.param("deepseek_v3", marks=pytest.mark.once),
         pytest.param("deepseek_v2", marks=pytest.mark.exhaustive),
         pytest.param("qwen2_moe", marks=pytest.mark.exhaustive),
         pytest.param("grok1", marks=pytest.mark.exhaustive),
