@@ -6,6 +6,7 @@ from keras_moe.dispatch.dispatcher import Dispatcher
 from keras_moe.ops.sorting import count
 from keras_moe.ops.sorting import stable_argsort
 from keras_moe.ops.widen import int32
+from keras_moe.ops.widen import plain_number
 
 
 class CapacityDispatcher(Dispatcher):
@@ -45,10 +46,10 @@ class CapacityDispatcher(Dispatcher):
             )
         self._kept = assignment.kept
         self._weights = ops.where(self._kept, plan.combine_weights, 0.0)
-        self._num_experts = num_experts
-        self._capacity = assignment.capacity
-        num_slots = num_experts * self._capacity
-        slot = plan.expert_indices * self._capacity + assignment.slots
+        self._num_experts = plain_number(num_experts)
+        self._capacity = plain_number(assignment.capacity)
+        num_slots = self._num_experts * self._capacity
+        slot = int32(plan.expert_indices) * self._capacity + assignment.slots
         self._slot = ops.where(self._kept, slot, num_slots)  # (G, S, K)
 
     def dispatch(self, tokens):

@@ -3,6 +3,8 @@
 from keras import ops
 
 from keras_moe.dispatch.dispatcher import Dispatcher
+from keras_moe.ops.widen import int32
+from keras_moe.ops.widen import plain_number
 
 
 class DenseDispatcher(Dispatcher):
@@ -28,10 +30,12 @@ class DenseDispatcher(Dispatcher):
     """
 
     def __init__(self, plan, assignment, num_experts):
-        weights = ops.where(assignment.kept, plan.combine_weights, 0.0)
-        chosen = ops.one_hot(plan.expert_indices, num_experts, dtype="float32")
+        weights = ops.cast(plan.combine_weights, "float32")
+        weights = ops.where(assignment.kept, weights, 0.0)
+        indices = int32(plan.expert_indices)
+        chosen = ops.one_hot(indices, num_experts, dtype="float32")
         self._weights = ops.einsum("gsk,gske->gse", weights, chosen)
-        self._num_experts = num_experts
+        self._num_experts = plain_number(num_experts)
 
     def dispatch(self, tokens):
         self._shape = ops.shape(tokens)

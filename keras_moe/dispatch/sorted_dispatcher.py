@@ -8,6 +8,8 @@ from keras_moe.ops.permute import gather_rows
 from keras_moe.ops.sorting import count
 from keras_moe.ops.sorting import invert_permutation
 from keras_moe.ops.sorting import stable_argsort
+from keras_moe.ops.widen import int32
+from keras_moe.ops.widen import plain_number
 
 
 class SortedDispatcher(Dispatcher):
@@ -36,7 +38,10 @@ class SortedDispatcher(Dispatcher):
     def __init__(self, plan, assignment, num_experts):
         self._weights = plan.combine_weights
         self._top_k = plan.expert_indices.shape[-1]
-        experts = ops.where(assignment.kept, plan.expert_indices, num_experts)
+        num_experts = plain_number(num_experts)
+        experts = ops.where(
+            assignment.kept, int32(plan.expert_indices), num_experts
+        )
         experts = ops.reshape(experts, (-1,))  # (G, S, K) -> (R,)
         self._group_sizes = count(experts, num_experts)
         self._order = stable_argsort(experts, num_experts)

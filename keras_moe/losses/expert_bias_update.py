@@ -3,6 +3,7 @@
 from keras import ops
 
 from keras_moe.losses.load_balancing import tokens_per_expert
+from keras_moe.ops.widen import plain_number
 
 
 def expert_bias_update(plan, update_rate):
@@ -30,7 +31,7 @@ def expert_bias_update(plan, update_rate):
     >>> np.array(expert_bias_update(plan, 0.5)).tolist()
     [-0.5, 0.5, 0.5]
     """
-    return update_rate * missing_load(tokens_per_expert(plan))
+    return plain_number(update_rate) * missing_load(tokens_per_expert(plan))
 
 
 def missing_load(load):

@@ -6,6 +6,7 @@ from keras_moe.losses.token_means import mean_over_tokens
 from keras_moe.losses.token_means import num_real_tokens
 from keras_moe.ops.padding import zero_padding
 from keras_moe.ops.sorting import count
+from keras_moe.ops.widen import int32
 from keras_moe.routing.score_functions import normalize
 
 
@@ -64,8 +65,7 @@ def tokens_per_expert(plan):
     [0.0, 1.0]
     """
     num_experts = plan.router_probs.shape[-1]
-    routed = ops.where(
-        plan.padding_mask[..., None], plan.expert_indices, num_experts
-    )
+    mask = ops.cast(plan.padding_mask, "bool")[..., None]
+    routed = ops.where(mask, int32(plan.expert_indices), num_experts)
     counts = count(ops.reshape(routed, (-1,)), num_experts)
     return ops.cast(counts, "float32")

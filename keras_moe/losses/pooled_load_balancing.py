@@ -68,7 +68,7 @@ def _by_logits(plan):
 
 
 def _sum_over_tokens(values, plan):
-    mask = plan.padding_mask[..., None]
+    mask = ops.cast(plan.padding_mask, "bool")[..., None]
     axes = tuple(range(len(plan.padding_mask.shape)))
     return ops.sum(ops.where(mask, values, 0.0), axes)
 

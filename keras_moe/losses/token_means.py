@@ -40,6 +40,7 @@ def mean_over_tokens(values, padding_mask):
     """
     token_axes = tuple(range(len(padding_mask.shape)))
     total = num_real_tokens(padding_mask)
+    padding_mask = ops.cast(padding_mask, "bool")
     if len(values.shape) > len(padding_mask.shape):
         padding_mask = padding_mask[..., None]
     return ops.sum(ops.where(padding_mask, values, 0.0), token_axes) / total

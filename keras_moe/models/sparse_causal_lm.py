@@ -192,7 +192,7 @@ class SparseCausalLM(
             return logits
         return keras.losses.SparseCategoricalCrossentropy(
             from_logits=True, reduction="none"
-        )(target_ids, logits)
+        )(ops.convert_to_tensor(target_ids), logits)
 
     def get_quantization_layer_structure(self, mode):
         if mode not in ("gptq", "awq"):

@@ -10,6 +10,7 @@ from keras import ops
 from keras_moe.ops import row_sums
 from keras_moe.ops.backend import load_or
 from keras_moe.ops.gradients import custom_vjp
+from keras_moe.ops.widen import int32
 
 _row_sums = load_or("row_sums", row_sums)
 
@@ -35,8 +36,8 @@ def gather_rows(tokens, order, inverse):
     >>> np.array(rows).tolist()
     [[2.0], [1.0]]
     """
-    tokens, order, inverse = _to_tensors(tokens, order, inverse)
-    return _gather_rows((tokens,), (order, inverse))
+    tokens = ops.convert_to_tensor(tokens)
+    return _gather_rows((tokens,), (int32(order), int32(inverse)))
 
 
 def combine_rows(rows, weights, order, inverse):
@@ -61,12 +62,8 @@ def combine_rows(rows, weights, order, inverse):
     >>> np.array(combine_rows(rows, weights, order, order[:, None])).tolist()
     [[0.5], [6.0]]
     """
-    rows, weights, order, inverse = _to_tensors(rows, weights, order, inverse)
-    return _combine_rows((rows, weights), (order, inverse))
-
-
-def _to_tensors(*arrays):
-    return [ops.convert_to_tensor(array) for array in arrays]
+    rows, weights = ops.convert_to_tensor(rows), ops.convert_to_tensor(weights)
+    return _combine_rows((rows, weights), (int32(order), int32(inverse)))
 
 
 def _gather(tokens, order, inverse):

@@ -41,15 +41,15 @@ def expert_capacity(capacity_factor, group_size, top_k, num_experts):
             "Expected `capacity_factor` to be positive, or `None` for "
             f"dropless routing. Received: capacity_factor={capacity_factor}"
         )
-    # `float` also of NumPy numbers, which `Fraction` does not take.
+    # Python's integers do not overflow, NumPy's do.
     factor = Fraction(float(capacity_factor)).limit_denominator(10_000)
-    numerator = factor.numerator * top_k
-    denominator = factor.denominator * num_experts
+    numerator = factor.numerator * int(top_k)
+    denominator = factor.denominator * int(num_experts)
     if ops.is_tensor(group_size):
         slots = ops.cast(group_size, "int64") * numerator
         slots = (slots + denominator - 1) // denominator
         return ops.maximum(int32(slots), int32(1))
-    return max(1, -(-group_size * numerator // denominator))
+    return max(1, -(-int(group_size) * numerator // denominator))
 
 
 def fixed_capacity(expert_capacity, group_size):
@@ -72,7 +72,7 @@ def fixed_capacity(expert_capacity, group_size):
     """
     if ops.is_tensor(group_size):
         return ops.minimum(int32(group_size), int32(expert_capacity))
-    return min(group_size, expert_capacity)
+    return min(int(group_size), int(expert_capacity))
 
 
 def check_capacity(capacity_factor, eval_capacity_factor, slots):

@@ -9,6 +9,8 @@ from keras_moe.ops.padding import zero_padding
 from keras_moe.ops.sorting import count
 from keras_moe.ops.sorting import invert_permutation
 from keras_moe.ops.sorting import stable_argsort
+from keras_moe.ops.widen import int32
+from keras_moe.ops.widen import plain_number
 
 PRIORITIES = ("position", "score")
 
@@ -46,7 +48,7 @@ def keep_all(plan):
     >>> np.array(keep_all(plan).kept).all().item()
     True
     """
-    mask = plan.padding_mask[..., None]
+    mask = ops.cast(plan.padding_mask, "bool")[..., None]
     return SlotAssignment(
         ops.broadcast_to(mask, ops.shape(plan.expert_indices))
     )
@@ -88,9 +90,9 @@ def assign_slots(plan, num_experts, capacity, priority="position"):
     num_groups, group_size, top_k = shape[0], shape[1], shape[2]
     pairs = group_size * top_k
 
-    candidates = ops.where(
-        plan.padding_mask[..., None], plan.expert_indices, num_experts
-    )
+    num_experts, capacity = plain_number(num_experts), plain_number(capacity)
+    mask = ops.cast(plan.padding_mask, "bool")[..., None]
+    candidates = ops.where(mask, int32(plan.expert_indices), num_experts)
     if priority == "score":
         probs = zero_padding(plan.router_probs, plan.padding_mask)
         ranking = stable_argsort(-ops.amax(probs, axis=-1))  # (G, S)
@@ -115,7 +117,7 @@ def assign_slots(plan, num_experts, capacity, priority="position"):
         slots = ops.take_along_axis(
             slots, invert_permutation(ranking)[..., None], axis=1
         )
-    kept = ops.logical_and(slots < capacity, plan.padding_mask[..., None])
+    kept = ops.logical_and(slots < capacity, mask)
     return SlotAssignment(kept, slots, capacity)
 
 

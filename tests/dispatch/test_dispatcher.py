@@ -112,3 +112,33 @@ def test_half_precision_rows_stay_half(name, capacity, make_case):
         rtol=2**-8,
         atol=1e-6,
     )
+
+
+@pytest.mark.parametrize(("name", "capacity"), CASES)
+def test_a_plan_may_come_from_numpy(name, capacity, make_case):
+    case = make_case(capacity)
+    indices, weights = (
+        ops.convert_to_numpy(each)
+        for each in (case.plan.expert_indices, case.plan.combine_weights)
+    )
+    plan = case.plan._replace(
+        expert_indices=indices.astype("int64"),
+        combine_weights=weights.astype("float64"),
+    )
+    tokens = ops.convert_to_tensor(case.tokens)
+
+    def copies(plan, num_experts):
+        dispatcher = choose_dispatcher(name, plan, case.assignment, num_experts)
+        rows, _ = dispatcher.dispatch(tokens)
+        # Experts give 0 to rows of nobody.
+        return dispatcher.combine(ops.where(ops.isnan(rows), 0, rows))
+
+    actual = copies(plan, np.int64(NUM_EXPERTS))
+    expected = copies(case.plan, NUM_EXPERTS)
+    assert actual.dtype == expected.dtype
+    np.testing.assert_allclose(
+        ops.convert_to_numpy(actual),
+        ops.convert_to_numpy(expected),
+        rtol=1e-5,
+        atol=1e-6,
+    )

@@ -136,3 +136,21 @@ def test_compiled_results_equal_eager_ones(function, compiled):
             ops.convert_to_numpy(compiled(function)(each)),
             ops.convert_to_numpy(function(each)),
         )
+
+
+def test_int64_goes_in_and_int32_comes_out():
+    # What NumPy and PyTorch count in.
+    values, rows = np.array([2, 0, 1]), np.array([[2, 0, 1]])
+    two = np.int64(2)
+    for result, expected in (
+        (top_k(values.astype("float32"), two), [0, 2]),
+        (stable_argsort(values, two), [1, 2, 0]),
+        (stable_argsort(rows), [[1, 2, 0]]),
+        (invert_permutation(values), [1, 2, 0]),
+        (invert_permutation(rows), [[1, 2, 0]]),
+        (count(values, two), [1, 1]),
+        (count(rows, two), [[1, 1]]),
+    ):
+        result = ops.convert_to_numpy(result)
+        assert result.dtype == np.int32
+        np.testing.assert_array_equal(result, expected)

@@ -1,6 +1,7 @@
 """Slots per expert per group."""
 
 import keras
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -67,3 +68,17 @@ def test_a_fixed_capacity_leaves_out_what_cannot_be_filled(
     assert fixed_capacity(slots, group_size) == expected
     size = ops.convert_to_tensor(group_size)
     assert int(fixed_capacity(slots, size)) == expected
+
+
+def test_numpy_scalars_are_numbers():
+    slots = expert_capacity(
+        np.float32(1.1), np.int32(10), np.int8(1), np.uint8(1)
+    )
+    assert type(slots) is int
+    assert slots == 11
+    # 1.25 * 2^30 * 2 / 4, whose steps do not fit int32.
+    slots = expert_capacity(
+        np.float16(1.25), np.int32(2**30), np.int32(2), np.int32(4)
+    )
+    assert slots == 5 * 2**27
+    assert fixed_capacity(np.int64(64), np.int32(10)) == 10

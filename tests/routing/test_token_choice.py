@@ -297,3 +297,23 @@ def test_the_scale_comes_after_normalizing():
     np.testing.assert_allclose(
         ops.convert_to_numpy(plan.combine_weights).sum(), 2.5, rtol=1e-6
     )
+
+
+def test_numpy_scalars_are_numbers():
+    logits = np.random.default_rng(0).normal(size=(3, 4))
+    options = {
+        "top_k": 2,
+        "route_scale": 2.5,
+        "combine_weights_power": 2.0,
+        "num_expert_groups": 2,
+        "num_limited_groups": 1,
+    }
+    scalars = {name: np.array(value)[()] for name, value in options.items()}
+    expected = choose_top_k(logits, **options)
+    # An attention mask of 0 and 1 is a mask, too.
+    plan = choose_top_k(logits, **scalars, padding_mask=np.ones(3, "int64"))
+    for actual, wanted in zip(plan, expected, strict=True):
+        assert actual.dtype == wanted.dtype
+        np.testing.assert_array_equal(
+            ops.convert_to_numpy(actual), ops.convert_to_numpy(wanted)
+        )

@@ -17,7 +17,7 @@ def top_k(scores, k):
 def stable_argsort(values, largest=None):
     # Not `jnp.argsort`: inside `shard_map` it loses the mark that says that
     # the result varies over the mesh, and gradients come out wrong.
-    values = lax.stop_gradient(jnp.asarray(values))
+    values = _narrow(lax.stop_gradient(jnp.asarray(values)))
     last = values.ndim - 1
     position = lax.broadcasted_iota(jnp.int32, values.shape, last)
     length = values.shape[last]
@@ -50,3 +50,9 @@ def count(values, num_values):
     ones = jnp.ones(values.shape, jnp.int32)
     counts = jnp.zeros((num_values,), jnp.int32)
     return counts.at[values].add(ones, mode="drop")
+
+
+def _narrow(values):
+    # Integers are int64 in JAX's 64-bit mode unless somebody says otherwise.
+    integers = jnp.issubdtype(values.dtype, jnp.integer)
+    return values.astype(jnp.int32) if integers else values
