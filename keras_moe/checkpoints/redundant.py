@@ -122,6 +122,8 @@ def check_redundant(model, folder, redundant, names):
 
 
 def _repeats_frequencies(array, folder, model):
+    if not hasattr(model, "decoder_blocks"):  # No layer of it turns.
+        return False
     attention = model.decoder_blocks[0].attention
     turning = attention.rotary_frequencies
     if array.shape != turning.shape:

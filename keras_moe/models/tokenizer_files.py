@@ -63,6 +63,22 @@ class TokenizerFiles:
     def file_assets(self, names):
         self._own_assets = tuple(names or ())
 
+    @property
+    def special_token_ids(self):
+        """list of int: token ids stripped from generated text.
+
+        Those that the files name too, as transformers' `skip_special_tokens`
+        has it.
+        """
+        named = {
+            token_id
+            for name in special_names(self.published_files)
+            for token_id in [self.token_to_id(name)]
+            # SentencePiece takes unknown names for its unknown token.
+            if token_id is not None and self.id_to_token(token_id) == name
+        }
+        return sorted({*super().special_token_ids, *named})
+
     def published_contents(self):
         """Return the tokenizer's own file.
 
@@ -97,6 +113,37 @@ class TokenizerFiles:
             "published_name": self.published_name,
             "published_files": [*self.published_files],
         }
+
+
+def special_names(files):
+    """List the special tokens that a tokenizer's settings name.
+
+    All but the padding's.
+
+    Args:
+        files: dict of name -> bytes.
+
+    Returns:
+        list of str.
+
+    Example:
+
+    >>> config = b'{"bos_token": "<s>", "eos_token": {"content": "</s>"}}'
+    >>> special_names({"tokenizer_config.json": config})
+    ['<s>', '</s>']
+    """
+    found = []
+    for file in (TOKENIZER_CONFIG, "special_tokens_map.json"):
+        for key, value in json.loads(files.get(file, b"{}") or b"{}").items():
+            # Padding is stripped by its mask: any word may be its token.
+            if key.endswith("_token") and key != "pad_token":
+                found.append(value)
+            elif key in ("additional_special_tokens", "extra_special_tokens"):
+                found += value.values() if isinstance(value, dict) else value
+    names = [
+        each["content"] if isinstance(each, dict) else each for each in found
+    ]
+    return [each for each in dict.fromkeys(names) if isinstance(each, str)]
 
 
 def read_files(folder, but):

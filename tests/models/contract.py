@@ -33,6 +33,7 @@ LENGTH = 17
 NEW_TOKENS = 6
 PROMPT = LENGTH - NEW_TOKENS
 TOLERANCE = 1e-4
+PROMPTS = [f"word{i} word{i + 1}" for i in range(20, 40)]
 
 
 def randomize(model, scale=0.3):
@@ -210,8 +211,23 @@ class Contract:
                 **config.to_dict(),
                 "_name_or_path": None,
             }
-            texts = map(generate_with_transformers, (old, new))
-            assert next(texts) == next(texts)
+
+    @pytest.mark.once
+    @pytest.mark.exhaustive
+    def test_texts_and_stops_are_the_same_there_and_back(self, tmp_path):
+        if not self.in_transformers:
+            pytest.skip("no model of transformers")
+        old, new = tmp_path / "old", tmp_path / "new"
+        write_full_folder(self.folder(self.names[0]), old)
+        model = self.task.from_preset(old)
+        model.save_pretrained(new)
+        model.compile(sampler="greedy")
+        expected = generate_with_transformers(old)
+        assert generate_with_transformers(new) == expected
+        assert model.generate(PROMPTS, max_length=22) == expected
+        again = self.task.from_preset(new)
+        again.compile(sampler="greedy")
+        assert again.generate(PROMPTS, max_length=22) == expected
 
     def test_fused_experts_are_read_too(self, name, tmp_path):
         self._reference(name).save_pretrained(
@@ -282,7 +298,7 @@ def write_full_folder(source, folder):
     config.update(
         bos_token_id=6,
         eos_token_id=[7, 9],
-        pad_token_id=5,
+        pad_token_id=7,
         max_position_embeddings=999,
         router_aux_loss_coef=0.05,
         output_router_logits=False,
@@ -291,8 +307,8 @@ def write_full_folder(source, folder):
     )
     generation = {
         "eos_token_id": [7, 9, 11],
-        "pad_token_id": 5,
-        "repetition_penalty": 1.1,
+        "pad_token_id": 7,
+        "length_penalty": 1.5,
     }
     vocabulary = {f"word{i}": i for i in range(VOCABULARY)}
     tokenizer = tokenizers.Tokenizer(
@@ -303,7 +319,7 @@ def write_full_folder(source, folder):
         "tokenizer_class": "PreTrainedTokenizerFast",
         "bos_token": "word6",
         "eos_token": "word7",
-        "pad_token": "word5",
+        "pad_token": "word7",
         "model_max_length": 999,
     }
     for name, value in (
@@ -327,14 +343,13 @@ def assert_same_settings(before, after):
 
 
 def generate_with_transformers(folder):
-    """Continue a text greedily until it stops."""
+    """Continue texts greedily by 20 tokens or until they stop."""
     tokenizer = AutoTokenizer.from_pretrained(folder)
     model = AutoModelForCausalLM.from_pretrained(folder).eval()
-    prompts = [f"word{i} word{i + 1}" for i in range(20, 40)]
-    inputs = tokenizer(prompts, return_tensors="pt")
+    inputs = tokenizer(PROMPTS, return_tensors="pt")
     token_ids = model.generate(**inputs, max_new_tokens=20)
-    assert (token_ids == 5).any(), "no text stops"
-    return tokenizer.batch_decode(token_ids)
+    assert (token_ids[:, -2] == 7).any(), "no text stops"
+    return tokenizer.batch_decode(token_ids, skip_special_tokens=True)
 
 
 class PooledLoss:
