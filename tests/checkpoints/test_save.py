@@ -3,6 +3,9 @@
 import json
 import os
 import shutil
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import keras
@@ -20,6 +23,15 @@ from keras_moe.models import MixtralCausalLM
 CONFIG = "config.json"
 INDEX = "model.safetensors.index.json"
 WEIGHTS = "model.safetensors"
+SIZES = {
+    "vocabulary_size": 32,
+    "num_layers": 1,
+    "num_query_heads": 4,
+    "num_key_value_heads": 2,
+    "hidden_dim": 16,
+    "intermediate_dim": 24,
+    "num_experts": 4,
+}
 # GiB that hold a third or so of the tiny model, and all of it.
 SHARDED = 16 / 2**20
 WHOLE = 5
@@ -300,6 +312,49 @@ def test_a_save_cut_off_for_good_leaves_one_of_two_checkpoints(
     assert same_tensors(tensors(path), new)
     # First the older one, then the new one, and never back.
     assert found == sorted(found, reverse=True) and found[0] == "old"
+
+
+KILLED = """
+import sys
+from keras_moe.models import MixtralBackbone
+print("ready", flush=True)
+turn = 0
+while True:
+    turn += 1
+    backbone = MixtralBackbone(
+        vocabulary_size=32, num_layers=1, num_query_heads=4,
+        num_key_value_heads=2, hidden_dim=16, intermediate_dim=24,
+        num_experts=4, rope_max_wavelength=float(turn),
+    )
+    backbone.token_embedding.embeddings.assign(
+        backbone.token_embedding.embeddings * 0.0 + float(turn)
+    )
+    backbone.save_pretrained(sys.argv[1], max_shard_size=float(sys.argv[2]))
+"""
+
+
+@pytest.mark.once
+@pytest.mark.exhaustive
+def test_a_killed_process_leaves_settings_and_weights_that_belong_together(
+    tmp_path,
+):
+    rng = np.random.default_rng(0)
+    for turn in range(4):
+        size = (SHARDED, WHOLE)[turn % 2]
+        process = subprocess.Popen(
+            [sys.executable, "-c", KILLED, tmp_path, str(size)],
+            stdout=subprocess.PIPE,
+            env={**os.environ, "KERAS_BACKEND": "torch"},
+        )
+        process.stdout.readline()
+        time.sleep(rng.uniform(0.5, 1.5))
+        process.kill()
+        process.communicate()
+        embedding = tensors(tmp_path)["model.embed_tokens.weight"]
+        theta = CheckpointFolder(tmp_path).config["rope_theta"]
+        np.testing.assert_array_equal(embedding, theta)
+    MixtralBackbone(**SIZES).save_pretrained(tmp_path)
+    assert sorted(contents(tmp_path)) == [CONFIG, WEIGHTS]
 
 
 # ---- what is refused --------------------------------------------------------

@@ -5,6 +5,7 @@ The tests of `tests.models.contract`, for an encoder and a decoder.
 
 import functools
 import json
+import shutil
 import tempfile
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.numpy import load_file
+from safetensors.numpy import save_file
 from transformers import AutoModel
 from transformers import SwitchTransformersConfig
 from transformers import SwitchTransformersForConditionalGeneration
@@ -268,3 +270,39 @@ def test_another_architecture_is_refused_by_name(tmp_path):
     )
     with pytest.raises(ValueError, match="'switch_transformers'.*no_such_mod"):
         SwitchBackbone.from_preset(tmp_path)
+
+
+@pytest.mark.once
+@pytest.mark.parametrize("name", ["lm_head", "encoder.embed_tokens"])
+def test_a_copy_of_the_embedding_is_compared(name, tmp_path):
+    tensors = load_file(folder("roomy") / "model.safetensors")
+    shutil.copytree(folder("roomy"), tmp_path / "copy")
+    file = tmp_path / "copy" / "model.safetensors"
+    tensors[f"{name}.weight"] = tensors["shared.weight"].copy()
+    save_file(tensors, file, metadata={"format": "pt"})
+    SwitchBackbone.from_preset(tmp_path / "copy")
+    tensors[f"{name}.weight"] += 1.0
+    save_file(tensors, file, metadata={"format": "pt"})
+    with pytest.raises(ValueError, match=f"{name}.weight to repeat"):
+        SwitchBackbone.from_preset(tmp_path / "copy")
+
+
+@pytest.mark.once
+def test_what_a_folder_says_is_said_again(tmp_path):
+    shutil.copytree(folder("full"), tmp_path / "old")
+    file = tmp_path / "old" / "config.json"
+    settings = {
+        "eos_token_id": 9,
+        "decoder_start_token_id": 3,
+        "router_z_loss_coef": 0.5,
+        "task_specific_params": {"a": [1]},
+    }
+    config = {**json.loads(file.read_text()), **settings}
+    file.write_text(json.dumps(config))
+    SwitchBackbone.from_preset(tmp_path / "old").save_pretrained(
+        tmp_path / "new"
+    )
+    written = json.loads((tmp_path / "new" / "config.json").read_text())
+    for key in ("dtype", "torch_dtype", "transformers_version"):
+        config.pop(key, None)
+    assert {key: written.get(key) for key in config} == config
