@@ -15,7 +15,9 @@ def stable_argsort(values, largest=None):
 def invert_permutation(order):
     order = tf.convert_to_tensor(order)
     if order.shape.rank == 1:
-        return tf.math.invert_permutation(order)
+        # Not `tf.math.invert_permutation`, which tf2onnx turns into int64.
+        length = tf.shape(order)
+        return tf.scatter_nd(order[:, None], tf.range(length[0]), length)
     return stable_argsort(order)
 
 
