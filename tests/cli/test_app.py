@@ -1,5 +1,6 @@
 """The command line as a user meets it."""
 
+import inspect
 import json
 import os
 import re
@@ -188,11 +189,8 @@ def test_inspect_shows_a_preset():
 
 def test_inspect_reads_a_published_folder_without_its_weights(tmp_path):
     _, arguments = preset("mixtral_8x7b")
-    defaults = {
-        "head_dim": None,
-        "sliding_window": None,
-        "tie_embedding_weights": False,
-    }
+    parameters = inspect.signature(MixtralBackbone.__init__).parameters
+    defaults = {name: each.default for name, each in parameters.items()}
     config = MixtralBackbone.architecture.write_config(
         {**defaults, **arguments}
     )
