@@ -11,9 +11,9 @@ from keras_moe.cli.run_folder import written_whole
 def write_checkpoint(path, model, record):
     """Write every variable of a model and its optimizer, and a record.
 
-    `model.variables` are the weights, the states of the random generators and
-    the sums that `RoutingMonitor` has not reported yet. Numbers are stored as
-    they are, so that training goes on as if it had not stopped.
+    They are the weights, the states of the random generators and the sums that
+    `RoutingMonitor` has not reported yet. Numbers are stored as they are, so
+    that training goes on as if it had not stopped.
 
     Args:
         path: file to write, `*.npz`; it appears whole or not at all.
@@ -82,11 +82,16 @@ def restore_variables(path, model):
 
 def _named_variables(model):
     """Return dict: name -> variable, in an order that the model fixes."""
+    from keras_moe.callbacks.sparse_layers import find_sparse_layers
+
+    layers = find_sparse_layers(model).values()
     # Paths need not be unique, positions are.
     return {
         f"{kind}/{position}": variable
         for kind, variables in (
             ("model", model.variables),
+            # Not among the model's on PyTorch.
+            ("statistics", [v for x in layers for v in x.statistics.state]),
             ("optimizer", model.optimizer.variables),
         )
         for position, variable in enumerate(variables)

@@ -57,9 +57,14 @@ class RunState(keras.layers.Layer):
     def weights(self):
         return []
 
+    @property
+    def state(self):
+        """All its variables, on every backend, to save and restore a run."""
+        return super().variables
+
     def reset(self):
         """Set all variables to 0."""
-        for variable in super().variables:
+        for variable in self.state:
             variable.assign(keras.ops.zeros(variable.shape, variable.dtype))
 
     def save_own_variables(self, store):
