@@ -1,6 +1,7 @@
 """One layer of a decoder-only Transformer."""
 
 import keras
+from keras import ops
 
 from keras_moe.blocks.feed_forward_part import call_feed_forward
 from keras_moe.blocks.norms import make_norm
@@ -156,9 +157,11 @@ class DecoderBlock(keras.layers.Layer):
 
     def _drop(self, x, training):
         # Without compilation, a layer that does nothing still takes time.
-        return (
-            self.residual_dropout(x, training=training) if self.dropout else x
-        )
+        if self.dropout:
+            return self.residual_dropout(x, training=training)
+        # A part may have another dtype policy than its block.
+        same = keras.backend.standardize_dtype(x.dtype) == self.compute_dtype
+        return x if same else ops.cast(x, self.compute_dtype)
 
     def _norm(self, name):
         return make_norm(

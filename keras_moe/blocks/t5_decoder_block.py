@@ -56,6 +56,9 @@ class T5DecoderBlock(T5Block):
 
     attentions = ("self_attention", "cross_attention")
 
+    def build(self, inputs_shape, encoder_outputs_shape=None):
+        super().build(inputs_shape)  # Both have the same width.
+
     def call(
         self,
         inputs,
@@ -87,6 +90,9 @@ class T5DecoderBlock(T5Block):
             encoder_padding_mask,
             training,
         )
+
+    def compute_output_shape(self, inputs_shape, encoder_outputs_shape=None):
+        return tuple(inputs_shape)
 
     def call_with_cache(
         self,

@@ -192,3 +192,10 @@ def test_unknown_norms_are_refused():
 def test_symbolic_shapes_stay_unknown():
     inputs = keras.Input((None, 16))
     assert make_block()(inputs).shape == (None, None, 16)
+
+
+def test_parts_may_have_another_dtype_policy_than_their_block():
+    block = make_block("dense", dtype="mixed_bfloat16")
+    assert block.attention.compute_dtype == "float32"
+    outputs = block(inputs_of())
+    assert keras.backend.standardize_dtype(outputs.dtype) == "bfloat16"
