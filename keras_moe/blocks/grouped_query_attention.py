@@ -12,8 +12,8 @@ from keras_moe.blocks.rolling_cache import slot_positions
 from keras_moe.blocks.rotary_embedding import rotary_frequencies
 from keras_moe.blocks.rotary_embedding import rotate
 from keras_moe.ops.padding import clean_padding
+from keras_moe.ops.plain_numbers import plain_numbers
 from keras_moe.routing.padding import join_masks
-from keras_moe.routing.plain_numbers import plain_numbers
 from keras_moe.routing.validation import check_positive
 
 

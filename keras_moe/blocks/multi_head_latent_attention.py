@@ -15,8 +15,8 @@ from keras_moe.blocks.yarn import yarn_frequencies
 from keras_moe.blocks.yarn import yarn_magnitude
 from keras_moe.blocks.yarn import yarn_softmax_scale
 from keras_moe.ops.padding import clean_padding
+from keras_moe.ops.plain_numbers import plain_numbers
 from keras_moe.routing.padding import join_masks
-from keras_moe.routing.plain_numbers import plain_numbers
 from keras_moe.routing.validation import check_positive
 
 # Of the latents' norms; no published model has another.

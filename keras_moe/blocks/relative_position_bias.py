@@ -6,8 +6,8 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_moe.ops.plain_numbers import plain_numbers
 from keras_moe.ops.widen import int32
-from keras_moe.routing.plain_numbers import plain_numbers
 
 
 def bucket_relative_positions(max_distance, num_buckets, bidirectional):

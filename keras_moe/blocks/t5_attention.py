@@ -3,9 +3,9 @@
 import keras
 from keras import ops
 
+from keras_moe.ops.plain_numbers import plain_numbers
 from keras_moe.ops.widen import widen
 from keras_moe.routing.padding import join_masks
-from keras_moe.routing.plain_numbers import plain_numbers
 
 # Large enough to give a weight of exactly 0 after a float32 softmax, finite
 # so that a row without any visible key does not become NaN.

@@ -7,7 +7,7 @@ from keras_moe.blocks.t5_attention import T5Attention
 from keras_moe.blocks.t5_feed_forward_block import T5FeedForwardBlock
 from keras_moe.layers.sublayers import revive_sublayers
 from keras_moe.layers.sublayers import serialize_sublayer
-from keras_moe.routing.plain_numbers import plain_numbers
+from keras_moe.ops.plain_numbers import plain_numbers
 
 
 class T5Block(keras.layers.Layer):

@@ -8,8 +8,8 @@ from keras_moe.layers.sublayers import build_sublayer
 from keras_moe.layers.sublayers import revive_sublayers
 from keras_moe.layers.sublayers import serialize_sublayer
 from keras_moe.ops.padding import clean_padding
+from keras_moe.ops.plain_numbers import plain_numbers
 from keras_moe.routing.padding import join_masks
-from keras_moe.routing.plain_numbers import plain_numbers
 
 
 @keras.saving.register_keras_serializable(package="keras_moe")

@@ -10,7 +10,7 @@ from keras_moe.callbacks.routing_averages import averages_between
 from keras_moe.callbacks.routing_averages import averages_over_layers
 from keras_moe.callbacks.routing_logs import RoutingLogs
 from keras_moe.callbacks.sparse_layers import find_sparse_layers
-from keras_moe.routing.plain_numbers import plain_numbers
+from keras_moe.ops.plain_numbers import plain_numbers
 
 
 class RoutingMonitor(keras.callbacks.Callback):

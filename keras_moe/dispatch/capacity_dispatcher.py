@@ -3,10 +3,10 @@
 from keras import ops
 
 from keras_moe.dispatch.dispatcher import Dispatcher
+from keras_moe.ops.plain_numbers import to_plain
 from keras_moe.ops.sorting import count
 from keras_moe.ops.sorting import stable_argsort
 from keras_moe.ops.widen import int32
-from keras_moe.ops.widen import plain_number
 
 
 class CapacityDispatcher(Dispatcher):
@@ -46,8 +46,8 @@ class CapacityDispatcher(Dispatcher):
             )
         self._kept = assignment.kept
         self._weights = ops.where(self._kept, plan.combine_weights, 0.0)
-        self._num_experts = plain_number(num_experts)
-        self._capacity = plain_number(assignment.capacity)
+        self._num_experts = to_plain(num_experts)
+        self._capacity = to_plain(assignment.capacity)
         num_slots = self._num_experts * self._capacity
         slot = int32(plan.expert_indices) * self._capacity + assignment.slots
         self._slot = ops.where(self._kept, slot, num_slots)  # (G, S, K)

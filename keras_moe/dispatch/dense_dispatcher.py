@@ -3,8 +3,8 @@
 from keras import ops
 
 from keras_moe.dispatch.dispatcher import Dispatcher
+from keras_moe.ops.plain_numbers import to_plain
 from keras_moe.ops.widen import int32
-from keras_moe.ops.widen import plain_number
 
 
 class DenseDispatcher(Dispatcher):
@@ -35,7 +35,7 @@ class DenseDispatcher(Dispatcher):
         indices = int32(plan.expert_indices)
         chosen = ops.one_hot(indices, num_experts, dtype="float32")
         self._weights = ops.einsum("gsk,gske->gse", weights, chosen)
-        self._num_experts = plain_number(num_experts)
+        self._num_experts = to_plain(num_experts)
 
     def dispatch(self, tokens):
         self._shape = ops.shape(tokens)

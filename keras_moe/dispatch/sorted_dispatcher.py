@@ -5,11 +5,11 @@ from keras import ops
 from keras_moe.dispatch.dispatcher import Dispatcher
 from keras_moe.ops.permute import combine_rows
 from keras_moe.ops.permute import gather_rows
+from keras_moe.ops.plain_numbers import to_plain
 from keras_moe.ops.sorting import count
 from keras_moe.ops.sorting import invert_permutation
 from keras_moe.ops.sorting import stable_argsort
 from keras_moe.ops.widen import int32
-from keras_moe.ops.widen import plain_number
 
 
 class SortedDispatcher(Dispatcher):
@@ -38,7 +38,7 @@ class SortedDispatcher(Dispatcher):
     def __init__(self, plan, assignment, num_experts):
         self._weights = plan.combine_weights
         self._top_k = plan.expert_indices.shape[-1]
-        num_experts = plain_number(num_experts)
+        num_experts = to_plain(num_experts)
         experts = ops.where(
             assignment.kept, int32(plan.expert_indices), num_experts
         )

@@ -8,7 +8,7 @@ from keras import ops
 from keras_moe.experts.per_expert_initializer import PerExpertInitializer
 from keras_moe.experts.per_expert_initializer import reseed
 from keras_moe.ops.grouped_matmul import grouped_matmul
-from keras_moe.routing.plain_numbers import plain_numbers
+from keras_moe.ops.plain_numbers import plain_numbers
 from keras_moe.routing.validation import check_positive
 
 

@@ -3,7 +3,7 @@
 import keras
 from keras import ops
 
-from keras_moe.routing.plain_numbers import plain_numbers
+from keras_moe.ops.plain_numbers import plain_numbers
 
 # More than the kernels of one expert, so that no two experts share a seed.
 SEEDS_PER_EXPERT = 16

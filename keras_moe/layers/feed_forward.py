@@ -5,7 +5,7 @@ import keras
 from keras_moe.experts.per_expert_initializer import reseed
 from keras_moe.ops.gated_activation import gate_branches
 from keras_moe.ops.padding import clean_padding
-from keras_moe.routing.plain_numbers import plain_numbers
+from keras_moe.ops.plain_numbers import plain_numbers
 from keras_moe.routing.validation import check_positive
 
 

@@ -11,7 +11,7 @@ from keras_moe.losses.router_z import router_z_loss
 from keras_moe.metrics.routing import dropped_fraction
 from keras_moe.metrics.routing import max_violation
 from keras_moe.metrics.routing import router_entropy
-from keras_moe.routing.plain_numbers import plain_numbers
+from keras_moe.ops.plain_numbers import plain_numbers
 
 
 @keras.saving.register_keras_serializable(package="keras_moe")

@@ -7,8 +7,8 @@ from keras_moe.layers.feed_forward import FeedForward
 from keras_moe.layers.sparse_moe import SparseMoE
 from keras_moe.layers.sublayers import revive_sublayers
 from keras_moe.ops.padding import clean_padding
+from keras_moe.ops.plain_numbers import plain_numbers
 from keras_moe.routing.padding import join_masks
-from keras_moe.routing.plain_numbers import plain_numbers
 from keras_moe.routing.validation import check_positive
 
 

@@ -16,11 +16,11 @@ from keras_moe.layers.sublayers import revive_sublayers
 from keras_moe.layers.sublayers import serialize_sublayer
 from keras_moe.layers.top_k_router import TopKRouter
 from keras_moe.ops.padding import clean_padding
+from keras_moe.ops.plain_numbers import plain_numbers
 from keras_moe.routing.capacity import check_capacity
 from keras_moe.routing.capacity import expert_capacity
 from keras_moe.routing.capacity import fixed_capacity
 from keras_moe.routing.padding import join_masks
-from keras_moe.routing.plain_numbers import plain_numbers
 from keras_moe.routing.slot_assignment import assign_slots
 from keras_moe.routing.slot_assignment import check_priority
 from keras_moe.routing.slot_assignment import keep_all

@@ -8,9 +8,9 @@ from keras_moe.losses.expert_bias_update import missing_load
 from keras_moe.losses.load_balancing import load_balancing_loss
 from keras_moe.losses.router_z import router_z_loss
 from keras_moe.ops.padding import clean_padding
+from keras_moe.ops.plain_numbers import plain_numbers
 from keras_moe.routing.expert_groups import check_groups
 from keras_moe.routing.padding import join_masks
-from keras_moe.routing.plain_numbers import plain_numbers
 from keras_moe.routing.routing_plan import RoutingPlan
 from keras_moe.routing.score_functions import get_score_function
 from keras_moe.routing.token_choice import choose_top_k

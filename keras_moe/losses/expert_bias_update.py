@@ -3,7 +3,7 @@
 from keras import ops
 
 from keras_moe.losses.load_balancing import tokens_per_expert
-from keras_moe.ops.widen import plain_number
+from keras_moe.ops.plain_numbers import to_plain
 
 
 def expert_bias_update(plan, update_rate):
@@ -31,7 +31,7 @@ def expert_bias_update(plan, update_rate):
     >>> np.array(expert_bias_update(plan, 0.5)).tolist()
     [-0.5, 0.5, 0.5]
     """
-    return plain_number(update_rate) * missing_load(tokens_per_expert(plan))
+    return to_plain(update_rate) * missing_load(tokens_per_expert(plan))
 
 
 def missing_load(load):

@@ -10,7 +10,7 @@ from keras_moe.models.decoder_parts import kernel_initializer
 from keras_moe.models.parameter_counts import count_variables
 from keras_moe.models.published_backbone import PublishedBackbone
 from keras_moe.models.sparse_backbone import SparseBackbone
-from keras_moe.routing.plain_numbers import to_plain
+from keras_moe.ops.plain_numbers import to_plain
 from keras_moe.routing.validation import check_positive
 
 

@@ -8,8 +8,8 @@ have one file per backend.
 from keras import ops
 
 from keras_moe.ops.backend import load
+from keras_moe.ops.plain_numbers import to_plain
 from keras_moe.ops.widen import int32
-from keras_moe.ops.widen import plain_number
 
 _sorting = load("sorting")
 
@@ -30,7 +30,7 @@ def top_k(scores, k):
     >>> np.array(top_k(np.array([0.5, 0.9, 0.9], "float32"), 2)).tolist()
     [1, 2]
     """
-    return _sorting.top_k(scores, plain_number(k))
+    return _sorting.top_k(scores, to_plain(k))
 
 
 def stable_argsort(values, largest=None):
@@ -50,7 +50,7 @@ def stable_argsort(values, largest=None):
     >>> np.array(stable_argsort(np.array([1, 0, 1, 0], "int32"))).tolist()
     [1, 3, 0, 2]
     """
-    return _sorting.stable_argsort(values, plain_number(largest))
+    return _sorting.stable_argsort(values, to_plain(largest))
 
 
 def invert_permutation(order):
@@ -88,7 +88,7 @@ def count(values, num_values):
     >>> np.array(count(np.array([1, 1, 3], "int32"), 3)).tolist()
     [0, 2, 0]
     """
-    values, num_values = int32(values), plain_number(num_values)
+    values, num_values = int32(values), to_plain(num_values)
     if len(values.shape) == 1:
         return _sorting.count(values, num_values)
     # One long row of counts, each group in a stretch of its own; the last

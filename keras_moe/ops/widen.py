@@ -5,7 +5,6 @@ on JAX and PyTorch, and a plain int beside an int32 tensor makes a float32 one
 on JAX when the floatx is bfloat16.
 """
 
-import numpy as np
 from keras import backend
 from keras import ops
 
@@ -63,23 +62,3 @@ def int32(number):
     'int32'
     """
     return ops.cast(number, "int32")
-
-
-def plain_number(number):
-    """Return a NumPy scalar as the Python number it stands for.
-
-    A NumPy scalar has a dtype, which would widen what it meets.
-
-    Args:
-        number: a number, a tensor or anything else.
-
-    Returns:
-        int, float or bool for a NumPy scalar; all else as it is.
-
-    Example:
-
-    >>> import numpy as np
-    >>> plain_number(np.int64(3)), plain_number(2.5)
-    (3, 2.5)
-    """
-    return number.item() if isinstance(number, np.generic) else number

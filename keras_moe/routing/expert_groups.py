@@ -3,8 +3,8 @@
 import numpy as np
 from keras import ops
 
+from keras_moe.ops.plain_numbers import to_plain
 from keras_moe.ops.sorting import top_k as stable_top_k
-from keras_moe.ops.widen import plain_number
 
 GROUP_SCORES = ("max", "top2_sum")
 
@@ -44,7 +44,7 @@ def limit_to_groups(
     >>> np.array(limit_to_groups(scores, 2, 1, "top2_sum"))[0, :2].tolist()
     [-inf, -inf]
     """
-    num_expert_groups = plain_number(num_expert_groups)
+    num_expert_groups = to_plain(num_expert_groups)
     size = scores.shape[-1] // num_expert_groups
     if group_score == "max":
         best = ops.max(_group(scores, num_expert_groups), axis=-1)

@@ -6,11 +6,11 @@ from typing import NamedTuple
 from keras import ops
 
 from keras_moe.ops.padding import zero_padding
+from keras_moe.ops.plain_numbers import to_plain
 from keras_moe.ops.sorting import count
 from keras_moe.ops.sorting import invert_permutation
 from keras_moe.ops.sorting import stable_argsort
 from keras_moe.ops.widen import int32
-from keras_moe.ops.widen import plain_number
 
 PRIORITIES = ("position", "score")
 
@@ -90,7 +90,7 @@ def assign_slots(plan, num_experts, capacity, priority="position"):
     num_groups, group_size, top_k = shape[0], shape[1], shape[2]
     pairs = group_size * top_k
 
-    num_experts, capacity = plain_number(num_experts), plain_number(capacity)
+    num_experts, capacity = to_plain(num_experts), to_plain(capacity)
     mask = ops.cast(plan.padding_mask, "bool")[..., None]
     candidates = ops.where(mask, int32(plan.expert_indices), num_experts)
     if priority == "score":

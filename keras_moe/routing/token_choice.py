@@ -3,8 +3,8 @@
 from keras import ops
 
 from keras_moe.ops.padding import clean_padding
+from keras_moe.ops.plain_numbers import to_plain
 from keras_moe.ops.sorting import top_k as stable_top_k
-from keras_moe.ops.widen import plain_number
 from keras_moe.routing.expert_groups import limit_to_groups
 from keras_moe.routing.routing_plan import RoutingPlan
 from keras_moe.routing.score_functions import get_log_score_function
@@ -67,8 +67,8 @@ def choose_top_k(
     >>> np.array(plan.expert_indices).tolist()  # ties: lower index first
     [[1, 2], [0, 1]]
     """
-    top_k, route_scale = plain_number(top_k), plain_number(route_scale)
-    combine_weights_power = plain_number(combine_weights_power)
+    top_k, route_scale = to_plain(top_k), to_plain(route_scale)
+    combine_weights_power = to_plain(combine_weights_power)
     if normalize_combine_weights is None:
         normalize_combine_weights = top_k > 1
     router_logits = ops.convert_to_tensor(router_logits, "float32")

@@ -15,7 +15,7 @@ from keras_moe.models.switch.switch_feed_forward import is_sparse_block
 from keras_moe.models.switch.switch_parameter_counts import (
     switch_parameter_counts,
 )
-from keras_moe.routing.plain_numbers import plain_numbers
+from keras_moe.ops.plain_numbers import plain_numbers
 from keras_moe.routing.validation import check_positive
 
 

@@ -6,7 +6,7 @@ from keras import ops
 
 from keras_moe.models.sparse_task import SparseTask
 from keras_moe.models.switch.switch_backbone import SwitchBackbone
-from keras_moe.routing.plain_numbers import plain_numbers
+from keras_moe.ops.plain_numbers import plain_numbers
 
 
 @keras.saving.register_keras_serializable(package="keras_moe")

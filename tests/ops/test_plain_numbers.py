@@ -6,8 +6,8 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 
-from keras_moe.routing.plain_numbers import plain_numbers
-from keras_moe.routing.plain_numbers import to_plain
+from keras_moe.ops.plain_numbers import plain_numbers
+from keras_moe.ops.plain_numbers import to_plain
 
 pytestmark = pytest.mark.once
 
