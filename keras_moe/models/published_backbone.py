@@ -25,6 +25,7 @@ ONLY_WHILE_TRAINING = (
     "load_balancing_loss_weight",
     "router_z_loss_weight",
     "capacity_factor",
+    "expert_bias_update_rate",
 )
 
 

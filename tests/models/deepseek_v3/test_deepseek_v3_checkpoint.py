@@ -152,6 +152,27 @@ class TestDeepSeekV3(Contract):
         assert rate() == 0.0
         assert rate(expert_bias_update_rate=0.01) == 0.01
 
+    @pytest.mark.once
+    def test_adapters_of_latent_attention_are_merged(self, tmp_path):
+        # While training, the bias moves: no setting of the published format.
+        model = DeepSeekV3CausalLM.from_preset(
+            self.folder("groups"),
+            preprocessor=None,
+            expert_bias_update_rate=0.001,
+        )
+        model.backbone.enable_lora(2)
+        rng = np.random.default_rng(0)
+        for variable in model.trainable_variables:
+            variable.assign(rng.normal(0.0, 0.3, variable.shape))
+        model.save_pretrained(tmp_path)
+        written = DeepSeekV3CausalLM.from_preset(tmp_path, preprocessor=None)
+        token_ids, mask = batch("none")
+        expected = self.logits(model, token_ids, mask)
+        actual = self.logits(written, token_ids, mask)
+        np.testing.assert_allclose(actual, expected, atol=TOLERANCE)
+        before = self.logits(self.model("groups"), token_ids, mask)
+        assert np.abs(before - expected).max() > 0.01
+
     def test_a_bfloat16_model_writes_the_bias_in_float32(self, tmp_path):
         half = DeepSeekV3CausalLM.from_preset(
             self.folder("groups"), preprocessor=None, dtype="bfloat16"
