@@ -3,6 +3,7 @@
 import keras
 from keras import ops
 
+from keras_moe.ops.padding import clean_padding
 from keras_moe.ops.plain_numbers import plain_numbers
 from keras_moe.ops.widen import widen
 from keras_moe.routing.padding import join_masks
@@ -165,8 +166,12 @@ class T5Attention(keras.layers.Layer):
         inputs_mask=None,
         context_mask=None,
     ):
+        padding_mask = join_masks(mask, inputs_mask)
+        inputs = clean_padding(inputs, padding_mask)
         if context is None:
-            context, context_mask = inputs, join_masks(mask, inputs_mask)
+            context, context_mask = inputs, padding_mask
+        else:
+            context = clean_padding(context, context_mask)
         if context_mask is not None:
             attention_mask = join_masks(
                 attention_mask, context_mask[:, None, :]

@@ -9,6 +9,7 @@ from keras_moe import metrics
 from keras_moe.blocks import DecoderBlock
 from keras_moe.blocks import GroupedQueryAttention
 from keras_moe.blocks import MultiHeadLatentAttention
+from keras_moe.blocks import T5Attention
 from keras_moe.blocks import T5DecoderBlock
 from keras_moe.blocks import T5EncoderBlock
 from keras_moe.layers import FeedForward
@@ -96,6 +97,7 @@ MORE_LAYERS = {
     "latent": lambda: Masked(
         MultiHeadLatentAttention(2, 4, 4, 2, 4), "padding_mask"
     ),
+    "T5 attention": lambda: Masked(T5Attention(2, 4), "mask"),
     "sparse block": lambda: DecoderBlock(
         MultiHeadLatentAttention(2, 4, 4, 2, 4),
         shared(),
