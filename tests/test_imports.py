@@ -48,8 +48,11 @@ BACKENDS = ("jax", "jaxlib", "torch", "tensorflow")
 ROOMS_WITH_BACKENDS = ("ops", "export", "callbacks", "distribution")
 FIRST_ROOM_WITH_KERAS_HUB = "models"
 PRIVATE_MODULES = ("keras.src", "keras_hub.src")
-# Keras' test case has no public name.
-FILES_WITH_PRIVATE_MODULES = ("tests/layers/test_keras_contract.py",)
+# The test cases of Keras and keras-hub have no public name.
+FILES_WITH_PRIVATE_MODULES = (
+    "tests/layers/test_keras_contract.py",
+    "tests/models/test_keras_hub_contract.py",
+)
 
 
 class Import(NamedTuple):
