@@ -6,8 +6,8 @@ What does not pass, and why:
   Routers are float32 under every policy: see docs/conventions.md.
 - The task test maps a preprocessor over a `tf.data` pipeline. Our tokenizers
   run in Python, so a tokenizer of bytes takes their place.
-- GPTQ layers are quantized and generate, but Keras loads none of them from a
-  `.keras` file, not even its own `EinsumDense` in a `Sequential`.
+- A model quantized by GPTQ predicts and generates, but its `.keras` file does
+  not load with Keras 3.15.
 """
 
 import importlib.util
