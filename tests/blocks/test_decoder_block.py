@@ -122,6 +122,7 @@ def test_all_norms_are_of_one_kind(norm):
     )
 
 
+@pytest.mark.sweep
 def test_dropout_is_applied_to_every_part():
     # With everything dropped, the inputs are left.
     block = make_block(
@@ -133,6 +134,7 @@ def test_dropout_is_applied_to_every_part():
     )
 
 
+@pytest.mark.sweep
 def test_only_sparse_parts_are_given_the_padding_mask():
     padding_mask = np.array([[True] * 3 + [False] * 2])
     block = make_block("sparse")

@@ -78,6 +78,7 @@ def run(layer, *args, **kwargs):
     return ops.convert_to_numpy(ops.stop_gradient(outputs)), losses
 
 
+@pytest.mark.sweep(first=2)
 @pytest.mark.parametrize("kind", LAYERS)
 def test_a_keras_mask_is_the_padding_mask(kind, x):
     layer = LAYERS[kind]()
@@ -91,6 +92,7 @@ def test_a_keras_mask_is_the_padding_mask(kind, x):
         assert np.max(np.abs(np.subtract(other_losses, losses))) > 1e-6
 
 
+@pytest.mark.sweep(first=1)
 @pytest.mark.parametrize("kind", LAYERS)
 def test_both_masks_at_once_are_joined(kind, x):
     layer = LAYERS[kind]()
@@ -101,6 +103,7 @@ def test_both_masks_at_once_are_joined(kind, x):
     np.testing.assert_allclose(losses, expected_losses, rtol=1e-6)
 
 
+@pytest.mark.sweep(first=1)
 @pytest.mark.parametrize("kind", ["grouped query", "decoder"])
 def test_a_keras_mask_counts_under_a_remat_scope(kind, x):
     with keras.RematScope(mode="full"):

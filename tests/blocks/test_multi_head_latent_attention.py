@@ -219,6 +219,7 @@ def test_padding_is_not_looked_at():
     )
 
 
+@pytest.mark.sweep
 def test_a_prompt_fills_the_cache_as_single_tokens_do():
     layer, inputs = make(length=6, query_latent_dim=6, yarn=YARN)
     expected = ops.convert_to_numpy(layer(inputs))

@@ -182,6 +182,7 @@ def test_a_path_may_be_text(make_model, tmp_path):
 # ---- over an older checkpoint -----------------------------------------------
 
 
+@pytest.mark.sweep(first=1)
 @pytest.mark.parametrize("before", [SHARDED, WHOLE])
 @pytest.mark.parametrize("after", [SHARDED / 2, SHARDED, WHOLE])
 def test_nothing_of_an_older_checkpoint_stays(
@@ -199,6 +200,7 @@ def test_nothing_of_an_older_checkpoint_stays(
         assert names == {INDEX, *index["weight_map"].values()}
 
 
+@pytest.mark.sweep
 def test_transformers_reads_what_was_saved_again_and_again(
     make_model, logits, tmp_path
 ):
@@ -246,6 +248,7 @@ STEPS = {
 }
 
 
+@pytest.mark.sweep(first=2)
 @pytest.mark.parametrize("step", STEPS)
 @pytest.mark.parametrize("after", [SHARDED, WHOLE])
 @pytest.mark.parametrize("before", [None, SHARDED, WHOLE])
@@ -277,6 +280,7 @@ def test_an_interrupted_save_leaves_all_as_it_was(
     assert CheckpointFolder(path).config["rope_theta"] == 1e4
 
 
+@pytest.mark.sweep(first=1)
 @pytest.mark.parametrize("after", [SHARDED, WHOLE])
 @pytest.mark.parametrize("before", [SHARDED, WHOLE])
 def test_a_save_cut_off_for_good_leaves_one_of_two_checkpoints(

@@ -147,11 +147,13 @@ def test_a_stopped_command_ends_with_130(monkeypatch, capsys, number):
     assert capsys.readouterr().err == "Stopped before the end.\n"
 
 
+@pytest.mark.sweep
 def test_training_writes_the_model_and_its_logs(run_dir):
     assert (run_dir / "model.keras").is_file()
     assert list((run_dir / "logs").rglob("events.out.tfevents.*"))
 
 
+@pytest.mark.sweep
 def test_generate_continues_the_prompt(run_dir):
     result = invoke(
         "generate", run_dir, "--prompt", "import os", "--num-tokens=8"
@@ -159,6 +161,7 @@ def test_generate_continues_the_prompt(run_dir):
     assert result.output.startswith("import os")
 
 
+@pytest.mark.sweep
 def test_generate_refuses_unknown_samplers_and_empty_prompts(run_dir):
     with pytest.raises(ValueError, match="'top_p'.*Received: sampler='beam'"):
         continue_prompt(None, "def ", 8, sampler="beam")
@@ -169,6 +172,7 @@ def test_generate_refuses_unknown_samplers_and_empty_prompts(run_dir):
         invoke("generate", run_dir, "--prompt", "")
 
 
+@pytest.mark.sweep
 def test_export_verifies_what_it_wrote(run_dir, tmp_path):
     result = invoke("export", run_dir, tmp_path / "served")
     assert "largest difference" in result.output
@@ -223,6 +227,7 @@ def test_inspect_names_the_architectures_it_knows(tmp_path):
         invoke("inspect", tmp_path)
 
 
+@pytest.mark.sweep
 def test_inspect_reads_a_saved_model_without_its_weights(run_dir, tmp_path):
     small = tmp_path / "model.keras"
     with (

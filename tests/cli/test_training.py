@@ -32,6 +32,7 @@ def test_settings_survive_as_plain_data():
     assert TrainingSettings.from_dict(settings.to_dict()) == settings
 
 
+@pytest.mark.sweep
 def test_a_resumed_run_repeats_the_losses_of_one_that_went_on(text, tmp_path):
     checkpoint = tmp_path / "checkpoint.npz"
     settings = SETTINGS._replace(text=str(text))

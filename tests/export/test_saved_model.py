@@ -100,6 +100,7 @@ def test_a_failed_export_leaves_nothing(tmp_path, monkeypatch, language_model):
     assert os.listdir(tmp_path) == []
 
 
+@pytest.mark.sweep
 @pytest.mark.slow
 def test_a_subclassed_model_under_a_global_policy(
     tmp_path, custom_layers, token_batch, capsys, monkeypatch

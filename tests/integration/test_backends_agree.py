@@ -18,7 +18,11 @@ if keras.config.backend() != "jax":
     pytest.skip("runs once, under JAX", allow_module_level=True)
 
 # Three processes that import a framework each.
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [
+    pytest.mark.exhaustive,
+    pytest.mark.slow,
+    pytest.mark.timeout(900),
+]
 
 BACKENDS = ("jax", "torch", "tensorflow")
 SCRIPT = pathlib.Path(__file__).with_name("exchange_models.py")

@@ -61,6 +61,7 @@ LAYERS = {
 }
 
 
+@pytest.mark.sweep(first=1)
 @pytest.mark.parametrize(
     ("floatx", "names"),
     [

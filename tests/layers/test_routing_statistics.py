@@ -61,6 +61,7 @@ def oracle_of(layer, inputs, mask):
     }
 
 
+@pytest.mark.sweep(first=1)
 @pytest.mark.parametrize(
     ("policy", "jit_compile"), [("float32", JIT), ("mixed_bfloat16", "auto")]
 )

@@ -214,7 +214,7 @@ SIZES = {
 }
 
 
-@pytest.mark.sweep(first=5)
+@pytest.mark.sweep(first=3)
 @pytest.mark.parametrize(
     ("size", "dispatcher"),
     [
@@ -246,6 +246,7 @@ def test_every_size_agrees_with_the_oracle(
     )
 
 
+@pytest.mark.sweep(first=2)
 @pytest.mark.parametrize(
     ("top_k", "score_function", "normalize", "route_scale"),
     [
@@ -282,6 +283,7 @@ def test_every_router_agrees_with_the_oracle(
     )
 
 
+@pytest.mark.sweep
 def test_an_uncompiled_step_without_a_mask_agrees_too(make_step, fill_weights):
     layer = make_layer(EXPERTS, INNER, TOP_K)
     layer.build((GROUPS, LENGTH, HIDDEN))

@@ -200,6 +200,7 @@ def test_a_regularizer_of_the_kernel_is_applied_and_kept():
     )
 
 
+@pytest.mark.sweep
 def test_the_layer_contract_with_groups_and_a_bias():
     run_layer_test(
         TopKRouter,

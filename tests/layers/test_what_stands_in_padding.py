@@ -110,6 +110,7 @@ MORE_LAYERS = {
 }
 
 
+@pytest.mark.sweep(first=2)
 @pytest.mark.parametrize(
     "name",
     [

@@ -90,6 +90,7 @@ def text(token_ids, stops=()):
     return " ".join(words)
 
 
+@pytest.mark.sweep(first=1)
 @pytest.mark.parametrize(
     "settings",
     [{}, {"pad_token": "</s>"}, {"pad_token": "w0"}, {"pad_token": "w7"}],
@@ -102,6 +103,7 @@ def test_any_token_may_fill_the_padding(attach, free, settings):
     assert model.generate("w5 w6 w7", max_length=LENGTH) == expected
 
 
+@pytest.mark.sweep
 def test_every_listed_end_token_stops(attach, free):
     third = free[2]
     assert third not in free[:2]
@@ -116,6 +118,7 @@ def test_every_listed_end_token_stops(attach, free):
     assert outputs[1].startswith(f"w5 w{third} w7 w")
 
 
+@pytest.mark.sweep
 def test_new_text_alone_comes_on_request(attach, free):
     model = attach(pad_token="</s>")
     expected = text(free, stops=(39,))

@@ -134,6 +134,7 @@ def test_the_dtype_of_the_preset_is_kept(make_theirs, tmp_path):
 
 
 # keras-hub leaves the tokenizer's file open.
+@pytest.mark.sweep
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_the_preprocessor_comes_along(make_theirs, tmp_path):
     proto = io.BytesIO()

@@ -31,6 +31,7 @@ def logits(model, token_ids):
     return model.predict_on_batch(inputs)
 
 
+@pytest.mark.sweep
 def test_logits_are_the_models(model, token_ids, logits):
     scores = ops.convert_to_numpy(model.score(token_ids))
     np.testing.assert_allclose(scores, logits, rtol=1e-4, atol=1e-4)
@@ -47,6 +48,7 @@ def test_losses_are_negative_log_probabilities(model, token_ids, logits):
     )
 
 
+@pytest.mark.sweep
 def test_padding_is_hidden(model, token_ids, logits):
     mask = np.ones_like(token_ids)
     mask[1, 4:] = 0
@@ -55,6 +57,7 @@ def test_padding_is_hidden(model, token_ids, logits):
     np.testing.assert_allclose(scores[1, :4], logits[1, :4], atol=1e-3)
 
 
+@pytest.mark.sweep
 def test_layers_can_be_intercepted(model, token_ids):
     seen = []
 
@@ -68,6 +71,7 @@ def test_layers_can_be_intercepted(model, token_ids):
     np.testing.assert_array_equal(ops.convert_to_numpy(scores), 0.0)
 
 
+@pytest.mark.sweep
 def test_the_embedding_is_intercepted_before_it_is_multiplied(model, token_ids):
     table = ops.convert_to_numpy(model.backbone.token_embedding.embeddings)
 

@@ -152,6 +152,7 @@ def test_filters_choose_what_is_quantized(filters):
     assert model.backbone.token_embedding.quantization_mode is None
 
 
+@pytest.mark.sweep
 def test_a_sampler_that_is_changed_is_seen():
     model = make_model()
     sampler = keras_hub.samplers.RandomSampler(temperature=1e-6, seed=1)
@@ -162,6 +163,7 @@ def test_a_sampler_that_is_changed_is_seen():
     assert (generate(model) != coldest).any()
 
 
+@pytest.mark.sweep
 @pytest.mark.exhaustive
 def test_a_changed_dtype_policy_is_seen():
     model = make_model()

@@ -120,6 +120,7 @@ class TestDeepSeekV3(Contract):
             save_file(tensors, folder / "model.safetensors")
         return folder
 
+    @pytest.mark.sweep
     def test_the_bias_chooses_and_is_float32_in_every_model(self):
         folder = self.folder("groups")
         token_ids, mask = batch("none")

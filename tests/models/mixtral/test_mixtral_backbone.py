@@ -81,6 +81,7 @@ def copy_to_keras_hub(backbone, peer):
             target.assign(source)
 
 
+@pytest.mark.sweep
 def test_hidden_states_equal_keras_hubs(small_config, batch):
     config = {
         **small_config,
@@ -126,6 +127,7 @@ def test_the_future_does_not_change_the_past(make_backbone, batch):
     assert np.abs(before[0, 6:] - after[0, 6:]).max() > 1e-2
 
 
+@pytest.mark.sweep
 def test_right_padding_does_not_change_real_tokens(make_backbone, batch):
     backbone = make_backbone()
     randomize(backbone)

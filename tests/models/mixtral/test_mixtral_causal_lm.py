@@ -160,6 +160,7 @@ def test_keras_file_round_trip(make_model, batch, tmp_path):
     )
 
 
+@pytest.mark.sweep
 def test_training_goes_on_after_loading(make_model, batch, tmp_path, backend):
     def fit(model, epochs):
         return model.fit(

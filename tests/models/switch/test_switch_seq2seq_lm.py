@@ -99,6 +99,7 @@ def test_fit_adds_the_routing_losses_in_mixed_precision(
     assert all(np.isfinite(value).all() for value in values)
 
 
+@pytest.mark.sweep
 def test_an_untied_head_has_its_own_kernel_and_survives_saving(
     create_backbone, sequences, switch_oracle, tmp_path
 ):
