@@ -219,7 +219,7 @@ def test_a_cache_shorter_than_the_window_is_kept_whole():
         assert layer.roll_cache(cache, 3) is cache
 
 
-@pytest.mark.sweep(first=1)
+@pytest.mark.sweep
 @pytest.mark.parametrize("variation", ["none", "all"])
 def test_layer_contract(variation):
     run_layer_test(

@@ -103,7 +103,7 @@ def test_both_masks_at_once_are_joined(kind, x):
     np.testing.assert_allclose(losses, expected_losses, rtol=1e-6)
 
 
-@pytest.mark.sweep(first=1)
+@pytest.mark.sweep
 @pytest.mark.parametrize("kind", ["grouped query", "decoder"])
 def test_a_keras_mask_counts_under_a_remat_scope(kind, x):
     with keras.RematScope(mode="full"):

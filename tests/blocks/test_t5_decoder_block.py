@@ -55,6 +55,7 @@ def test_the_past_and_the_encoder_are_seen(case):
     assert (np.abs(outputs - others).max(-1) > 1e-4).all()
 
 
+@pytest.mark.sweep
 def test_cached_steps_equal_one_pass(case):
     block, x, encoded, bias, encoder_mask = case
     whole = block(x, encoded, bias, encoder_padding_mask=encoder_mask)

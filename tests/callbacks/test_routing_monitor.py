@@ -153,6 +153,7 @@ def test_logs_hold_the_averages_of_each_epoch():
     assert all(type(history[name][0]) is float for name in NAMES)
 
 
+@pytest.mark.sweep(first=1)
 @pytest.mark.parametrize(("update_freq", "every"), [("batch", 1), (2, 2)])
 def test_batch_logs_hold_the_averages_so_far(update_freq, every, capsys):
     model = make_model()
@@ -222,6 +223,7 @@ def test_several_steps_per_execution_count_one_by_one():
     )
 
 
+@pytest.mark.sweep(first=1)
 @pytest.mark.parametrize(
     ("update_freq", "steps", "batches"),
     [

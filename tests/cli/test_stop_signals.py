@@ -9,6 +9,14 @@ from keras_moe.cli.stop_signals import StopSignals
 pytestmark = pytest.mark.once
 
 
+@pytest.fixture(autouse=True)
+def _usual_ctrl_c():
+    """Lets Ctrl-C interrupt: a shell's background jobs start without."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_the_first_signal_is_a_request(number, capsys):
     with StopSignals() as stop:

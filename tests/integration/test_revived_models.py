@@ -88,6 +88,7 @@ def test_every_variable_keeps_its_path(revive, tmp_path):
     assert keras.tree.flatten(state["trainable_variables"])
 
 
+@pytest.mark.sweep
 def test_training_goes_on_with_the_same_losses(tmp_path):
     models = [two_layers()]
     models.append(load(models[0], tmp_path))

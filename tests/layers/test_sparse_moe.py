@@ -72,6 +72,7 @@ def test_weights_have_the_promised_names_and_shapes():
     assert tuple(plain.experts.down_kernel.shape) == (5, 4, 6)
 
 
+@pytest.mark.sweep(first=1)
 @pytest.mark.parametrize(
     ("shape", "grouped"),
     [

@@ -88,6 +88,7 @@ def test_fit_takes_a_smaller_last_batch_and_other_lengths_and_learns():
         assert history["loss"][-1] < 0.9 * history["loss"][0]
 
 
+@pytest.mark.sweep(first=1)
 @pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
 def test_fit_in_half_precision_moves_every_weight(policy):
     layer = SparseMoE(EXPERTS, 4, capacity_factor=1.0, dtype=policy)

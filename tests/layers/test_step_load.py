@@ -57,6 +57,7 @@ def expected_bias(router, batches, accumulated, bias=None, phase=0):
     return bias
 
 
+@pytest.mark.sweep(first=1)
 @pytest.mark.parametrize("accumulated", [None, 3])
 def test_fit_moves_the_bias_once_per_optimizer_step(accumulated):
     model, router = make_model(accumulated)

@@ -164,6 +164,7 @@ def plan_of(logits):
     )
 
 
+@pytest.mark.sweep(first=1)
 @pytest.mark.parametrize(
     "function",
     [

@@ -88,6 +88,7 @@ class BackboneContract:
         if "size" in metafunc.fixturenames:
             metafunc.parametrize(("name", "size"), self.not_positive)
 
+    @pytest.mark.sweep
     def test_config_round_trip(self):
         original, copy = self.original_and_copy()
         assert copy.get_config() == original.get_config()

@@ -141,6 +141,7 @@ class Contract:
         assert expected[real].std() > 0.1
         np.testing.assert_allclose(actual[real], expected[real], atol=TOLERANCE)
 
+    @pytest.mark.sweep
     def test_greedy_tokens_equal_the_uncached_and_the_references(self, name):
         model = self.model(name)
         model.compile(sampler="greedy")
@@ -229,6 +230,7 @@ class Contract:
         again.compile(sampler="greedy")
         assert again.generate(PROMPTS, max_length=22) == expected
 
+    @pytest.mark.sweep
     def test_fused_experts_are_read_too(self, name, tmp_path):
         self._reference(name).save_pretrained(
             tmp_path, save_original_format=False
@@ -261,6 +263,7 @@ class Contract:
         with_quirk = self.logits(model, token_ids, mask)
         return np.abs(with_quirk - self.logits(without, token_ids, mask)).max()
 
+    @pytest.mark.sweep
     def test_presets_of_keras_hub_come_back(self, name, tmp_path):
         model = self.model(name)
         model.save_to_preset(tmp_path)

@@ -73,6 +73,7 @@ def assert_generated(outputs, token_ids, mask):
     np.testing.assert_array_equal(outputs["token_ids"][mask], token_ids[mask])
 
 
+@pytest.mark.sweep
 def test_a_padding_token_may_be_a_stop_token(model):
     free = greedy_without_cache(model)
     # The first ends a row early, the second and third nothing.

@@ -114,6 +114,7 @@ def test_logits_are_those_of_keras_hub(
     np.testing.assert_allclose(logits(ours), logits(theirs), atol=1e-4)
 
 
+@pytest.mark.sweep
 def test_the_dtype_of_the_preset_is_kept(make_theirs, tmp_path):
     theirs = make_theirs("mixtral", dtype="bfloat16")
     theirs.save_to_preset(str(tmp_path))

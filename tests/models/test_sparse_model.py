@@ -15,6 +15,7 @@ from tests.models import small_backbones
 ORDER = json.loads(Path(__file__).with_name("weight_order.json").read_text())
 
 
+@pytest.mark.sweep(first=3)
 @pytest.mark.parametrize("family", small_backbones.ALL)
 def test_weights_come_in_the_same_order_on_every_backend(family):
     model = small_backbones.make_task(family)

@@ -151,11 +151,7 @@ def test_the_published_whole_number_is_written_as_transformers_takes_it():
     # transformers 5.23 refuses moe_normalize_expert_weights=1, an int, with
     # an error; databricks/dbrx-instruct has it.
     architecture = DbrxBackbone.architecture
-    arguments = {
-        **DBRX_PRESETS["dbrx"],
-        "combine_weights_power": 1,
-        "jitter_noise": 0.0,
-    }
+    arguments = {**DBRX_PRESETS["dbrx"], "combine_weights_power": 1}
     written = architecture.write_config(arguments)
     power = written["ffn_config"]["moe_normalize_expert_weights"]
     assert power == 1 and isinstance(power, float)

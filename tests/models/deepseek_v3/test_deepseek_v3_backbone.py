@@ -199,6 +199,7 @@ def fit_the_bias(batch, backend, epochs=1, **changes):
     return ops.convert_to_numpy(bias), history
 
 
+@pytest.mark.sweep
 def test_fit_balances_by_the_bias_alone(batch, backend):
     bias, history = fit_the_bias(
         batch, backend, epochs=60, expert_bias_update_rate=0.005
@@ -236,7 +237,7 @@ def test_rematerialization_changes_nothing(batch, backend):
     np.testing.assert_allclose(losses("full"), losses(None), rtol=1e-4)
 
 
-@pytest.mark.sweep(first=1)
+@pytest.mark.sweep
 def test_right_padding_does_not_change_real_tokens(task, batch):
     model = make_model(task)
     whole = model.predict_on_batch(batch)
@@ -245,7 +246,7 @@ def test_right_padding_does_not_change_real_tokens(task, batch):
     np.testing.assert_allclose(whole[1, :7], alone[0], atol=1e-5)
 
 
-@pytest.mark.sweep(first=1)
+@pytest.mark.sweep
 def test_keras_file_round_trip(task, batch, tmp_path):
     model = make_model(
         task, yarn={"scaling_factor": 4, "original_max_length": 8}

@@ -135,6 +135,7 @@ def test_logits_equal_the_references(name, padding):
     np.testing.assert_allclose(actual[real], expected[real], atol=TOLERANCE)
 
 
+@pytest.mark.sweep
 def test_padding_on_the_left_takes_no_slot():
     # In transformers it does; `router_ignore_padding_tokens` has no effect.
     inputs = batch("left")

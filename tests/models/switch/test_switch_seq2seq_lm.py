@@ -11,6 +11,7 @@ from keras_moe.models.switch import SwitchSeq2SeqLM
 JIT_COMPILE = keras.backend.backend() != "torch"
 
 
+@pytest.mark.sweep
 def test_tied_logits_match_the_oracle(
     create_backbone, sequences, switch_oracle
 ):

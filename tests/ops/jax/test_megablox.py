@@ -14,6 +14,7 @@ from keras_moe.ops.jax.megablox import grouped_outer
 
 
 # Rows and widths of less than a tile, of more, and of no multiple of it.
+@pytest.mark.sweep(first=2)
 @pytest.mark.parametrize(
     ("num_rows", "inner", "outer", "group_sizes"),
     [
