@@ -1,6 +1,7 @@
 """What the causal attentions with a cache share."""
 
 import keras
+from keras import ops
 
 from keras_moe.routing.padding import join_masks
 
@@ -63,8 +64,10 @@ class CausalAttention(keras.layers.Layer):
                     inputs, padding_mask, cache, cache_update_index
                 )
             joined = join_masks(padding_mask, mask, inputs_mask)
-            masks = () if joined is None else (joined,)
-            return keras.remat(layer_call)(inputs, *masks)
+            if joined is None:
+                return keras.remat(layer_call)(inputs)
+            # Not bool: it adds up the masks' gradients, which are zeros.
+            return keras.remat(layer_call)(inputs, ops.cast(joined, "int32"))
 
         return call
 

@@ -90,6 +90,17 @@ class FeedForward(keras.layers.Layer):
                 name=name,
             )
 
+    def rematerialized_call(self, layer_call, *args, **kwargs):
+        keras_call = super().rematerialized_call(layer_call, *args, **kwargs)
+        if keras_call is layer_call:
+            return layer_call
+
+        # TensorFlow recomputes functions of positional float tensors alone.
+        def call(inputs, mask=None):
+            return keras_call(clean_padding(inputs, mask))
+
+        return call
+
     def compute_output_shape(self, inputs_shape):
         return inputs_shape
 

@@ -82,6 +82,23 @@ def test_kernels_of_one_shape_start_different_with_an_int_seed_too():
             assert np.max(np.abs(kernel - other)) > 1e-3
 
 
+def test_a_mask_may_come_to_a_rematerialized_layer(backend):
+    def loss(mode):
+        keras.utils.set_random_seed(0)
+        with keras.RematScope(mode=mode):
+            layer = FeedForward(4)
+        embedding = keras.layers.Embedding(8, 6, mask_zero=True)
+        model = keras.Sequential([embedding, layer])
+        model.compile("sgd", "mse", jit_compile=backend == "jax")
+        token_ids = np.array([[3, 5, 0], [1, 0, 0]])
+        targets = np.ones((2, 3, 6), "float32")
+        return model.fit(token_ids, targets, epochs=2, verbose=0).history[
+            "loss"
+        ]
+
+    np.testing.assert_allclose(loss("full"), loss(None), rtol=1e-5)
+
+
 def test_a_width_that_is_not_positive_is_refused():
     with pytest.raises(ValueError, match="`intermediate_dim` to be a positive"):
         FeedForward(0)
