@@ -78,7 +78,7 @@ def run(layer, *args, **kwargs):
     return ops.convert_to_numpy(ops.stop_gradient(outputs)), losses
 
 
-@pytest.mark.sweep(first=2)
+@pytest.mark.sweep(first=1)
 @pytest.mark.parametrize("kind", LAYERS)
 def test_a_keras_mask_is_the_padding_mask(kind, x):
     layer = LAYERS[kind]()

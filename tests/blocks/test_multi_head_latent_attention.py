@@ -160,7 +160,7 @@ def test_one_query_on_the_latents_equals_the_loops(case):
     )
 
 
-@pytest.mark.sweep(first=1)
+@pytest.mark.sweep
 @pytest.mark.parametrize("decode", [False, True])
 @pytest.mark.parametrize("case", ["halves, biases", "yarn"])
 def test_gradients_of_both_forms_equal_the_loops(case, decode, vjp, backend):

@@ -320,6 +320,7 @@ def test_the_conversion_quotes_nothing_that_a_shell_would_run(
     assert "evil" not in message
 
 
+@pytest.mark.exhaustive
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("named", [True, False])
 def test_the_conversion_that_is_named_converts(

@@ -106,7 +106,7 @@ def test_any_float_dtype_on_disk_is_read(dtype, folder, logits):
     assert np.isfinite(logits(model)).all()
 
 
-@pytest.mark.sweep(first=1)
+@pytest.mark.sweep
 @pytest.mark.parametrize("on_disk", ["float32", "bfloat16"])
 def test_the_dtype_is_chosen_at_load(on_disk, folder, reference, logits):
     def convert(tensors):

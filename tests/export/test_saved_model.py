@@ -21,6 +21,7 @@ def serving_default(exported):
     return signature
 
 
+@pytest.mark.sweep
 @pytest.mark.slow
 def test_writes_a_numbered_version_and_nothing_else(exported):
     assert exported.name == "1"
@@ -28,6 +29,7 @@ def test_writes_a_numbered_version_and_nothing_else(exported):
     assert (exported / "saved_model.pb").is_file()
 
 
+@pytest.mark.sweep
 @pytest.mark.slow
 def test_inputs_are_named_and_open_in_batch_and_sequence(serving_default):
     inputs = serving_default.structured_input_signature[1]
@@ -40,6 +42,7 @@ def test_inputs_are_named_and_open_in_batch_and_sequence(serving_default):
     }
 
 
+@pytest.mark.sweep
 @pytest.mark.slow
 def test_outputs_are_float32_under_every_policy(
     serving_default, language_model
@@ -53,6 +56,7 @@ def test_outputs_are_float32_under_every_policy(
     assert outputs["logits"].shape.as_list() == [None, None, 50]
 
 
+@pytest.mark.sweep
 @pytest.mark.slow
 def test_serves_plain_operations_that_write_nothing(serving_default):
     graph = serving_default.graph.as_graph_def()
@@ -70,6 +74,7 @@ def test_serves_plain_operations_that_write_nothing(serving_default):
     assert {node.device for node in nodes} == {""}
 
 
+@pytest.mark.sweep
 @pytest.mark.slow
 def test_refuses_to_export_over_a_version(exported, language_model):
     with pytest.raises(ValueError, match="Pass version=2"):

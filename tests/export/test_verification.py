@@ -44,6 +44,7 @@ def dense_model():
     return model
 
 
+@pytest.mark.sweep
 @pytest.mark.slow
 def test_an_export_agrees_where_its_model_has_not_changed(
     language_model, exported, token_batch

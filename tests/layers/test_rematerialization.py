@@ -89,7 +89,7 @@ def trained(mode, policy, layer_class, jit_compile, router=None):
 
 
 # XLA takes TensorFlow seconds to compile, hence once only.
-@pytest.mark.sweep(first=1)
+@pytest.mark.sweep
 @pytest.mark.parametrize(
     ("layer_class", "policy", "jit_compile", "router"),
     [

@@ -218,7 +218,7 @@ def test_static_slots_without_a_capacity_are_refused(training):
         layer(draw(2, 7, 6), training=training)
 
 
-@pytest.mark.sweep(first=2)
+@pytest.mark.sweep(first=1)
 @pytest.mark.parametrize("slots", [1, 2, 64])
 @pytest.mark.parametrize("dispatcher", ["sorted", "capacity"])
 def test_a_fixed_capacity_holds_for_every_length(slots, dispatcher):

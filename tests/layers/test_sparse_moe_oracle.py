@@ -20,17 +20,17 @@ LOAD_BALANCING, ROUTER_Z = 0.5, 0.1
 EQUAL_SCORES = "all scores equal"
 
 PATHS = [
-    # dispatcher, gated, capacity_factor, priority
+    # dispatcher, gated, capacity_factor, priority; every kind comes first
     ("sorted", True, None, "position"),
-    ("sorted", True, 0.6, "position"),
     ("sorted", True, 0.6, "score"),
-    ("sorted", False, None, "position"),
     ("sorted", False, 0.6, "score"),
     ("capacity", True, 0.6, "position"),
-    ("capacity", True, 0.6, "score"),
     ("capacity", False, 0.6, "position"),
-    ("dense", True, None, "position"),
     ("dense", True, 0.6, "position"),
+    ("sorted", True, 0.6, "position"),
+    ("sorted", False, None, "position"),
+    ("capacity", True, 0.6, "score"),
+    ("dense", True, None, "position"),
     ("dense", False, 0.6, "score"),
 ]
 
@@ -179,6 +179,7 @@ def check_path(path, make_step, form, fill_weights):
             assert len(experts) == TOP_K, name
 
 
+@pytest.mark.sweep(first=6)
 @pytest.mark.parametrize("path", PATHS, ids=str)
 def test_every_path_agrees_with_the_oracle(path, make_step, form, fill_weights):
     check_path(path, make_step, form, fill_weights)

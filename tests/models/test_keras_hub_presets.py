@@ -99,7 +99,7 @@ def logits(model):
     return np.asarray(model.predict_on_batch(inputs))
 
 
-@pytest.mark.sweep(first=1)
+@pytest.mark.sweep
 @pytest.mark.parametrize("name", CASES)
 @pytest.mark.parametrize("max_shard_size", [5, 2**-15])
 def test_logits_are_those_of_keras_hub(

@@ -319,7 +319,7 @@ def test_an_added_token_is_found_by_its_name(proto, tmp_path):
         preprocessor_of(tmp_path)
 
 
-@pytest.mark.sweep(first=1)
+@pytest.mark.sweep
 @pytest.mark.parametrize("kind", ["json", "sentence_piece"])
 def test_a_published_folder_generates_text(library, proto, tmp_path, kind):
     write_model(tmp_path)

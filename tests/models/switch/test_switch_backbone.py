@@ -21,7 +21,7 @@ ST_MOE = {
 }
 
 
-@pytest.mark.sweep(first=1)
+@pytest.mark.sweep
 @pytest.mark.parametrize(
     "arguments, drops",
     [

@@ -16,6 +16,7 @@ def inputs(sequences):
     }
 
 
+@pytest.mark.sweep
 def test_logits_match_the_oracle_and_survive_saving(
     create_backbone, inputs, switch_oracle, tmp_path
 ):
