@@ -37,7 +37,7 @@ PYTEST := OMP_NUM_THREADS=1 TF_NUM_INTRAOP_THREADS=1 TF_NUM_INTEROP_THREADS=1 \
 	--numprocesses $(PYTEST_WORKERS) --maxprocesses 4 --dist worksteal
 
 NUMERIC_TESTS := $(addprefix tests/,ops routing losses metrics dispatch experts \
-	layers blocks export)
+	layers)
 
 CODE := $(wildcard keras_moe tests examples benchmarks)
 

@@ -63,7 +63,7 @@ def build_sublayer(layer, inputs_shape):
 
     Args:
         layer: `keras.layers.Layer`. Without a `build` of its own it is called
-            on a symbolic tensor, which builds what it holds.
+            on a symbolic tensor, if it holds layers to build.
         inputs_shape: tuple of ints and `None`.
 
     Example:
@@ -75,10 +75,12 @@ def build_sublayer(layer, inputs_shape):
     """
     if layer.built:
         return
-    if type(layer).build is keras.layers.Layer.build:
-        layer(keras.KerasTensor(inputs_shape, layer.compute_dtype))
-    else:
+    has_build = type(layer).build is not keras.layers.Layer.build
+    parts = layer._flatten_layers(include_self=False)
+    if has_build or all(part.built for part in parts):
         layer.build(inputs_shape)
+    else:
+        layer(keras.KerasTensor(inputs_shape, layer.compute_dtype))
 
 
 def compute_once(layer):

@@ -255,3 +255,18 @@ def test_a_fixed_capacity_survives_the_config():
 def test_a_capacity_is_given_in_one_way(capacity, message):
     with pytest.raises(ValueError, match=message):
         SparseMoE(5, 4, **capacity)
+
+
+class EvenRouter(keras.layers.Layer):
+    """Reads sizes that only a call with real inputs has; builds nothing."""
+
+    def call(self, inputs, padding_mask=None, training=None):
+        num_tokens = inputs.shape[0] * inputs.shape[1]
+        logits = np.eye(4, dtype="float32")[np.arange(num_tokens) % 4]
+        return choose_top_k(logits.reshape(*inputs.shape[:2], 4), 1)
+
+
+def test_a_router_without_weights_is_called_with_the_inputs_alone():
+    layer = SparseMoE(4, 8, router=EvenRouter())
+    outputs = layer(np.ones((2, 3, 6), "float32"))
+    assert tuple(outputs.shape) == (2, 3, 6)
