@@ -1,17 +1,9 @@
 """A small backbone of every architecture, for tests of what all share."""
 
 from keras_moe import models
+from tests.models import backbone_contract
 
-SMALL = {
-    "vocabulary_size": 48,
-    "num_layers": 2,
-    "num_query_heads": 4,
-    "num_key_value_heads": 2,
-    "hidden_dim": 16,
-    "intermediate_dim": 24,
-    "num_experts": 4,
-    "top_k": 2,
-}
+SMALL = {**backbone_contract.SMALL, "top_k": 2}
 LATENT = {
     name: value
     for name, value in {**SMALL, "num_experts": 8}.items()
