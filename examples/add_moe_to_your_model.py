@@ -12,6 +12,8 @@ import keras
 from keras import layers
 from sklearn.datasets import load_digits
 
+from keras_moe.balancing import LoadBalancingLoss
+from keras_moe.balancing import RouterZLoss
 from keras_moe.callbacks import RoutingMonitor
 from keras_moe.layers import SparseMoE
 from keras_moe.layers import TopKRouter
@@ -23,7 +25,8 @@ def make_model():
     attended = layers.MultiHeadAttention(num_heads=4, key_dim=8)(x, x)
     x = layers.LayerNormalization()(x + attended)
     # A router of your own settings; SparseMoE(8, 64) alone does as well.
-    router = TopKRouter(8, top_k=2, load_balancing_loss_weight=0.02)
+    balancing = [LoadBalancingLoss(0.02), RouterZLoss(0.001)]
+    router = TopKRouter(8, top_k=2, balancing=balancing)
     x = x + SparseMoE(num_experts=8, intermediate_dim=64, router=router)(x)
     x = layers.Flatten()(layers.LayerNormalization()(x))
     return keras.Model(inputs, layers.Dense(10)(x))

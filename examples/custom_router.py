@@ -2,10 +2,11 @@
 
     KERAS_BACKEND=jax python examples/custom_router.py
 
-A router is a layer that returns a `RoutingPlan`. This one scores experts by
-the cosine between a projected token and an embedding of the expert, which
-keeps large tokens from dominating (X-MoE, Chi et al., 2022,
-https://arxiv.org/abs/2204.09179, equation 4).
+A router derives from `keras_moe.layers.Router` and says in `route` which
+experts a token sees; balancing, padding, capacity and precision are the base
+class's. This one scores experts by the cosine between a projected token and an
+embedding of the expert, which keeps large tokens from dominating (X-MoE, Chi
+et al., 2022, https://arxiv.org/abs/2204.09179, equation 4).
 """
 
 import argparse
@@ -14,17 +15,15 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_moe.layers import Router
 from keras_moe.layers import SparseMoE
-from keras_moe.losses import load_balancing_loss
 from keras_moe.routing import choose_top_k
 
 
 @keras.saving.register_keras_serializable(package="examples")
-class CosineRouter(keras.layers.Layer):
+class CosineRouter(Router):
     def __init__(self, num_experts, top_k=2, rank=8, temperature=0.3, **kwargs):
-        # Routing is float32, whatever the rest of the model computes in.
-        super().__init__(**{**kwargs, "dtype": "float32"})
-        self.num_experts = num_experts
+        super().__init__(num_experts, **kwargs)
         self.top_k = top_k
         self.rank = rank
         self.temperature = temperature
@@ -36,22 +35,17 @@ class CosineRouter(keras.layers.Layer):
         self.expert_embeddings = self.add_weight(
             name="expert_embeddings", shape=(self.num_experts, self.rank)
         )
+        super().build(inputs_shape)
 
-    def call(self, inputs, padding_mask=None, training=None):
+    def route(self, inputs, padding_mask=None, training=None):
         tokens = ops.normalize(ops.matmul(inputs, self.projection), axis=-1)
         experts = ops.normalize(self.expert_embeddings, axis=-1)
         cosine = ops.matmul(tokens, ops.transpose(experts))
-        plan = choose_top_k(
-            cosine / self.temperature, self.top_k, padding_mask=padding_mask
-        )
-        if training:
-            self.add_loss(0.01 * load_balancing_loss(plan))
-        return plan
+        return choose_top_k(cosine / self.temperature, self.top_k)
 
     def get_config(self):
         return {
             **super().get_config(),
-            "num_experts": self.num_experts,
             "top_k": self.top_k,
             "rank": self.rank,
             "temperature": self.temperature,
@@ -73,7 +67,8 @@ def main():
     targets = np.einsum("th,thk->tk", inputs, turns[cluster])
 
     tokens = keras.Input((16,))
-    outputs = SparseMoE(8, 32, router=CosineRouter(8, top_k=1))(tokens)
+    router = CosineRouter(8, top_k=1, balancing="load_balancing_loss")
+    outputs = SparseMoE(8, 32, router=router)(tokens)
     model = keras.Model(tokens, keras.layers.Dense(16)(outputs))
     model.compile(optimizer=keras.optimizers.Adam(0.01), loss="mse")
     model.fit(

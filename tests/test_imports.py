@@ -18,13 +18,14 @@ REPOSITORY = Path(__file__).parents[1]
 PACKAGE = "keras_moe"
 
 # The way of the data through the house, with what only computes a number
-# (functions on tensors, then on a RoutingPlan) in front: a room imports itself
+# (functions on tensors, then on a plan) in front: a room imports itself
 # and the rooms before it.
 ROOMS = (
     "ops",
     "routing",
     "losses",
     "metrics",
+    "balancing",
     "dispatch",
     "experts",
     "layers",

@@ -99,12 +99,15 @@ FAMILIES = {
 
 
 def keras_moe(model_type, batch_size):
-    from keras_moe.models.model_types import task_class
+    from keras_moe.models.registry import task_class
 
     config = {"model_type": model_type, **FAMILIES[model_type]}
     task = task_class(config)
-    arguments = task.backbone_cls.architecture.read_config(config)
-    model = task(task.backbone_cls(**arguments))
+    backbone_class = task.backbone_cls
+    arguments = backbone_class.read_arguments(
+        backbone_class.architecture, config
+    )
+    model = task(backbone_class(**arguments))
     token_ids = draw(batch_size, LENGTH)
     inputs = {
         name: token_ids if name.endswith("ids") else np.ones_like(token_ids)

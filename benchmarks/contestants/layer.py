@@ -42,7 +42,7 @@ def every_expert(sizes, num_tokens, dtype):
         sizes.num_experts,
         sizes.intermediate_dim,
         sizes.top_k,
-        dispatcher="dense",
+        strategy="dense",
         dtype=dtype,
     )
     return _training_step(layer, sizes.hidden_dim, num_tokens, dtype)

@@ -2,14 +2,11 @@
 
 import numpy as np
 
-from keras_moe.metrics.routing import max_violation
+from keras_moe.metrics.table import ROUTING_METRICS
 
 _MEANS = (
     "expert_load",
-    "load_balancing_loss",
-    "router_z_loss",
-    "dropped_fraction",
-    "router_entropy",
+    *(name for name, each in ROUTING_METRICS.items() if each.of_plan),
 )
 
 
@@ -46,11 +43,12 @@ def averages_between(earlier, later):
             total = total - np.float64(1) * earlier[name] * earlier["steps"]
         # A difference of two sums of numbers >= 0, but rounded.
         means[name] = np.maximum(total, 0.0) / steps
-    return {
-        "steps": steps,
-        "max_violation": max_violation(means["expert_load"]),
-        **means,
+    of_load = {
+        name: metric.of_load(means["expert_load"])
+        for name, metric in ROUTING_METRICS.items()
+        if metric.of_load
     }
+    return {"steps": steps, **of_load, **means}
 
 
 def averages_over_layers(results):
@@ -60,18 +58,9 @@ def averages_over_layers(results):
         results: non-empty list of dicts, one for each layer.
 
     Returns:
-        dict of floats: `load_balancing_loss`, `router_z_loss` (in nats
-        squared), `dropped_fraction` and `router_entropy` (in nats), each the
-        mean over the layers, and `max_violation`, the largest.
+        dict of floats, one for each row of `ROUTING_METRICS`.
     """
-
-    def over_layers(reduce, name):
-        return float(reduce([result[name] for result in results]))
-
     return {
-        "load_balancing_loss": over_layers(np.mean, "load_balancing_loss"),
-        "router_z_loss": over_layers(np.mean, "router_z_loss"),
-        "max_violation": over_layers(np.max, "max_violation"),
-        "dropped_fraction": over_layers(np.mean, "dropped_fraction"),
-        "router_entropy": over_layers(np.mean, "router_entropy"),
+        name: float(metric.over_layers([result[name] for result in results]))
+        for name, metric in ROUTING_METRICS.items()
     }

@@ -5,17 +5,8 @@ import math
 
 import numpy as np
 
-_SCALARS = {
-    "load_balancing_loss": "`E * sum(f * P) / K`, unweighted. 1 is balanced.",
-    "router_z_loss": "Mean of `logsumexp(logits)^2` in nats squared, "
-    "unweighted. It should not grow.",
-    "max_violation": "Load of the busiest expert over the equal share, minus "
-    "1. 0 is balanced, E - 1 is one expert for all tokens.",
-    "dropped_fraction": "Fraction of the (token, choice) pairs that found no "
-    "slot. 0 without a capacity factor.",
-    "router_entropy": "Entropy of the router's distribution in nats. log E is "
-    "undecided, 0 is certain.",
-}
+from keras_moe.metrics.table import ROUTING_METRICS
+
 _EXPERT_LOAD = (
     "Bucket n to n + 1 belongs to expert n: its share of the routed (token, "
     "choice) pairs times the number of experts. Flat is balanced."
@@ -81,9 +72,9 @@ class RoutingLogs:
         self._writer.write_bars(
             f"{name}/expert_load", load * len(load), step, _EXPERT_LOAD
         )
-        for scalar, description in _SCALARS.items():
+        for scalar, metric in ROUTING_METRICS.items():
             self._writer.write_scalar(
-                f"{name}/{scalar}", averages[scalar], step, description
+                f"{name}/{scalar}", averages[scalar], step, metric.description
             )
 
     def write_image(self, loads, steps):
@@ -121,10 +112,11 @@ class RoutingLogs:
 def _describe(name):
     """Describe an entry of the logs of `fit()`."""
     scalar = name.removeprefix("routing_")
-    if scalar in _SCALARS:
-        largest = scalar == "max_violation"
+    if scalar in ROUTING_METRICS:
+        metric = ROUTING_METRICS[scalar]
+        largest = metric.over_layers is np.max
         over = "Largest of all layers." if largest else "Mean over the layers."
-        return f"{_SCALARS[scalar]} {over}"
+        return f"{metric.description} {over}"
     if name.startswith("val_"):
         return f"`{name.removeprefix('val_')}` on the validation data."
     return f"`{name}` on the training data, as `fit()` reports it."

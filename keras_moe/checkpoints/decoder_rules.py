@@ -193,14 +193,14 @@ def experts_rules(
     each = theirs + ".{expert}."
     return (
         rule(
-            f"{ours}.gate_up_kernel",
+            f"{ours}.gate_up.kernel",
             f"{each}{gate}.weight",
             f"{each}{up}.weight",
             layout=EXPERTS,
             otherwise=(Source((f"{fused}.gate_up_proj",), FUSED_EXPERTS),),
         ),
         rule(
-            f"{ours}.down_kernel",
+            f"{ours}.down.kernel",
             f"{each}{down}.weight",
             layout=EXPERTS,
             otherwise=(Source((f"{fused}.down_proj",), FUSED_EXPERTS),),

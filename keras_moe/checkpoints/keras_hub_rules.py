@@ -117,8 +117,8 @@ def hub_experts_rules(within=""):
     """
     ours = f"{BLOCK}.feed_forward.{within}experts"
     return (
-        rule(f"{ours}.gate_up_kernel", f"{LAYER}/mlp/expert_bank/0"),
-        rule(f"{ours}.down_kernel", f"{LAYER}/mlp/expert_bank/1"),
+        rule(f"{ours}.gate_up.kernel", f"{LAYER}/mlp/expert_bank/0"),
+        rule(f"{ours}.down.kernel", f"{LAYER}/mlp/expert_bank/1"),
     )
 
 

@@ -79,8 +79,9 @@ def find(model):
     from keras_moe.checkpoints.checkpoint_folder import CONFIG
     from keras_moe.checkpoints.keras_hub_folder import read_config
     from keras_moe.cli.language_model import model_file
-    from keras_moe.models.model_types import task_class
+    from keras_moe.models.family_router import with_router
     from keras_moe.models.preset_folder import published_folder
+    from keras_moe.models.registry import task_class
 
     if model in models.PRESETS:
         return model, *models.preset(model)
@@ -90,7 +91,8 @@ def find(model):
             config = read_config(folder)
             backbone_class = task_class(config).backbone_cls
             architecture = backbone_class.architecture_of(config)
-            return model, backbone_class, architecture.read_config(config)
+            arguments = backbone_class.read_arguments(architecture, config)
+            return model, backbone_class, arguments
     if not Path(model).exists():
         raise ValueError(
             "Expected the name of a preset, one of "
@@ -115,7 +117,11 @@ def find(model):
             f"{saved['registered_name'] or saved['class_name']}. Use "
             "`model.summary()` for other models."
         )
-    return str(file), backbone_class, saved["config"]
+    return (
+        str(file),
+        backbone_class,
+        with_router(saved["config"], backbone_class),
+    )
 
 
 def _with_unit(number):

@@ -36,12 +36,16 @@ def make_model(size, dtype=None):
     from keras_moe.cli.text import VOCABULARY_SIZE
     from keras_moe.models import MixtralBackbone
     from keras_moe.models import MixtralCausalLM
+    from keras_moe.routing import Capacity
 
+    sizes = size._asdict()
+    capacity = Capacity(factor=sizes.pop("capacity_factor"))
     backbone = MixtralBackbone(
         vocabulary_size=VOCABULARY_SIZE,
         rope_max_wavelength=10_000.0,
+        router={"capacity": None if capacity.factor is None else capacity},
         dtype=dtype,
-        **size._asdict(),
+        **sizes,
     )
     return MixtralCausalLM(backbone)
 

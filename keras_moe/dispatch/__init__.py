@@ -1,17 +1,6 @@
 """Carrying tokens to their experts and back: no weights, no arithmetic."""
 
-from keras_moe.dispatch.capacity_dispatcher import CapacityDispatcher
-from keras_moe.dispatch.choose_dispatcher import check_dispatcher
-from keras_moe.dispatch.choose_dispatcher import choose_dispatcher
-from keras_moe.dispatch.dense_dispatcher import DenseDispatcher
-from keras_moe.dispatch.dispatcher import Dispatcher
-from keras_moe.dispatch.sorted_dispatcher import SortedDispatcher
+from keras_moe.dispatch.carry import carry
+from keras_moe.dispatch.carry import check_strategy
 
-__all__ = [
-    "CapacityDispatcher",
-    "DenseDispatcher",
-    "Dispatcher",
-    "SortedDispatcher",
-    "check_dispatcher",
-    "choose_dispatcher",
-]
+__all__ = ["carry", "check_strategy"]

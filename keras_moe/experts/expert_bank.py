@@ -1,13 +1,11 @@
-"""Stacked kernels: what all banks of experts have in common."""
+"""Banks of experts: what all kinds have in common."""
 
-import operator
+import functools
 
 import keras
-from keras import ops
 
-from keras_moe.experts.per_expert_initializer import PerExpertInitializer
+from keras_moe.experts.grouped_dense import GroupedDense
 from keras_moe.experts.per_expert_initializer import reseed
-from keras_moe.ops.grouped_matmul import grouped_matmul
 from keras_moe.ops.plain_numbers import plain_numbers
 from keras_moe.routing.validation import check_positive
 
@@ -15,8 +13,8 @@ from keras_moe.routing.validation import check_positive
 class ExpertBank(keras.layers.Layer):
     """Applies E feed-forward networks, each to its own rows.
 
-    Abstract: a subclass creates its kernels in `build` and says in
-    `feed_forward` what one expert computes.
+    Abstract: a subclass makes its parts in `build`, names them in `parts`,
+    and says in `feed_forward` what one expert computes with them.
 
     Under `keras.RematScope` only the expert computation, a pure function of
     tensors, is recomputed in the backward pass.
@@ -28,6 +26,7 @@ class ExpertBank(keras.layers.Layer):
         kernel_initializer: drawn per expert, with the fans of one expert.
         kernel_regularizer: optional, applied to the stacked kernels.
         kernel_constraint: optional, applied to the stacked kernels.
+        use_bias: bool, whether the dense layers have biases.
         implementation: of the grouped product, as for
             `keras_moe.ops.grouped_matmul`.
     """
@@ -41,6 +40,7 @@ class ExpertBank(keras.layers.Layer):
         kernel_initializer="glorot_uniform",
         kernel_regularizer=None,
         kernel_constraint=None,
+        use_bias=False,
         implementation="auto",
         **kwargs,
     ):
@@ -54,50 +54,68 @@ class ExpertBank(keras.layers.Layer):
         self.kernel_initializer = keras.initializers.get(kernel_initializer)
         self.kernel_regularizer = keras.regularizers.get(kernel_regularizer)
         self.kernel_constraint = keras.constraints.get(kernel_constraint)
+        self.use_bias = use_bias
         self.implementation = implementation
 
-    def kernels(self):
-        """Return the stacked kernels as a tuple of variables."""
+    def parts(self):
+        """Return the bank's `GroupedDense` layers, in the order of their use.
+
+        Returns:
+            tuple of layers.
+        """
         raise NotImplementedError
 
-    def feed_forward(self, rows, multiply, *kernels):
-        """Compute the experts' outputs: a pure function of tensors.
+    def feed_forward(self, rows, *dense):
+        """Compute the experts' outputs from the parts' products.
 
         Args:
-            rows: float tensor of shape (..., H), laid out by expert.
-            multiply: `multiply(rows, kernels)`, the product of each
-                expert's rows with its kernel.
-            *kernels: tensors, as `kernels()` returns them.
+            rows: float tensor of shape (..., H), arranged by expert.
+            *dense: for each part, the function that multiplies rows by it.
 
         Returns:
             Float tensor of shape (..., H).
         """
         raise NotImplementedError
 
-    def call(self, rows, group_sizes=None):
-        kernels = [
-            # A variable would be differentiated twice by TensorFlow's
-            # recomputation: as an argument and as a variable.
-            ops.reshape(ops.cast(kernel, self.compute_dtype), kernel.shape)
-            for kernel in self.kernels()
-        ]
-        if group_sizes is None:
-            return self._compute(self._on_blocks)(rows, *kernels)
-        return self._compute(self._on_groups)(rows, group_sizes, *kernels)
+    def compute(self, rows, group_sizes, *tensors):
+        """Compute the experts' outputs: a pure function of tensors.
 
-    def _on_blocks(self, rows, *kernels):
-        # `ops.matmul` turns float64 into float32 on JAX and PyTorch.
-        return self.feed_forward(rows, operator.matmul, *kernels)
+        Args:
+            rows: float tensor of shape (R, H), sorted by expert, or (E, N, H).
+            group_sizes: int32 tensor of shape (E,), or `None` for (E, N, H).
+            *tensors: as `tensors()` returns them; those of some of the
+                experts, for rows of these.
 
-    def _on_groups(self, rows, group_sizes, *kernels):
-        def multiply(rows, kernel):
-            return grouped_matmul(
-                rows, kernel, group_sizes, self.implementation
+        Returns:
+            Float tensor of the shape of `rows`.
+        """
+        size = len(tensors) // len(self.parts())
+        dense = [
+            functools.partial(
+                _multiply, part, group_sizes, tensors[size * i : size * (i + 1)]
             )
+            for i, part in enumerate(self.parts())
+        ]
+        return self.feed_forward(rows, *dense)
 
-        return self.feed_forward(rows, multiply, *kernels)
+    def tensors(self):
+        """Return all kernels and biases in the compute dtype.
 
-    def _compute(self, function):
+        Returns:
+            list of tensors, each with E as its first axis.
+        """
+        return [each for part in self.parts() for each in part.tensors()]
+
+    def call(self, rows, group_sizes=None):
+        tensors = self.tensors()
+        if group_sizes is None:
+            on_blocks = self._recomputed(
+                lambda rows, *tensors: self.compute(rows, None, *tensors)
+            )
+            return on_blocks(rows, *tensors)
+        return self._recomputed(self.compute)(rows, group_sizes, *tensors)
+
+    def _recomputed(self, function):
         return keras.remat(function) if self._rematerialize else function
 
     _rematerialize = False
@@ -118,16 +136,44 @@ class ExpertBank(keras.layers.Layer):
 
         return call
 
-    def add_kernels(self, name, kernel_shape, num_branches=1):
-        """Create stacked kernels of shape (E, *kernel_shape)."""
-        initializer = reseed(self.kernel_initializer, 2 * len(self.weights))
-        return self.add_weight(
-            name=name,
-            shape=(self.num_experts, *kernel_shape),
-            initializer=PerExpertInitializer(initializer, num_branches),
-            regularizer=self.kernel_regularizer,
-            constraint=self.kernel_constraint,
+    def add_part(self, name, rows_dim, units, num_branches=1):
+        """Make and build a part.
+
+        Args:
+            name: str, also the attribute's.
+            rows_dim: int, width of its rows.
+            units: int, width of its outputs.
+            num_branches: int, as for `GroupedDense`.
+
+        Returns:
+            `GroupedDense`.
+        """
+        # Kernels of one shape must not start equal, so each draws others.
+        offset = 2 * len(
+            [each for each in self.weights if each.name == "kernel"]
         )
+        # Under a RematScope the bank is recomputed as a whole.
+        with keras.RematScope(mode=None):
+            part = GroupedDense(
+                self.num_experts,
+                units,
+                self.use_bias,
+                num_branches,
+                reseed(self.kernel_initializer, offset),
+                kernel_regularizer=self.kernel_regularizer,
+                kernel_constraint=self.kernel_constraint,
+                implementation=self.implementation,
+                dtype=self.dtype_policy,
+                name=name,
+            )
+        part.build((None, rows_dim))
+        return part
+
+    def load_own_variables(self, store):
+        """Load the kernels of version 0.1, which the bank held itself."""
+        for key, part in zip(store.keys(), self.parts(), strict=False):
+            part.load_own_variables({"0": store[key]})
+            part.was_loaded = True
 
     def compute_output_shape(self, rows_shape, group_sizes_shape=None):
         return rows_shape
@@ -147,5 +193,10 @@ class ExpertBank(keras.layers.Layer):
             "kernel_constraint": keras.constraints.serialize(
                 self.kernel_constraint
             ),
+            "use_bias": self.use_bias,
             "implementation": self.implementation,
         }
+
+
+def _multiply(part, group_sizes, tensors, rows):
+    return part.multiply(rows, group_sizes, *tensors)

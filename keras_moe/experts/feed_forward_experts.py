@@ -9,8 +9,8 @@ from keras_moe.experts.expert_bank import ExpertBank
 class FeedForwardExperts(ExpertBank):
     """E plain feed-forward networks: `act(x W_up) W_down`.
 
-    The experts of Switch (https://arxiv.org/abs/2101.03961). `up_kernel` is
-    (E, H, I), `down_kernel` (E, I, H).
+    The experts of Switch (https://arxiv.org/abs/2101.03961). `up.kernel` is
+    (E, H, I), `down.kernel` (E, I, H).
 
     Args:
         num_experts: int E.
@@ -19,6 +19,7 @@ class FeedForwardExperts(ExpertBank):
         kernel_initializer: drawn per expert, with the fans of one expert.
         kernel_regularizer: optional, applied to the stacked kernels.
         kernel_constraint: optional, applied to the stacked kernels.
+        use_bias: bool, biases `up.bias` (E, I) and `down.bias` (E, H).
         implementation: of the grouped product, as for
             `keras_moe.ops.grouped_matmul`.
 
@@ -40,11 +41,11 @@ class FeedForwardExperts(ExpertBank):
 
     def build(self, rows_shape, group_sizes_shape=None):
         hidden_dim, width = rows_shape[-1], self.intermediate_dim
-        self.up_kernel = self.add_kernels("up_kernel", (hidden_dim, width))
-        self.down_kernel = self.add_kernels("down_kernel", (width, hidden_dim))
+        self.up = self.add_part("up", hidden_dim, width)
+        self.down = self.add_part("down", width, hidden_dim)
 
-    def kernels(self):
-        return self.up_kernel, self.down_kernel
+    def parts(self):
+        return self.up, self.down
 
-    def feed_forward(self, rows, multiply, up_kernel, down_kernel):
-        return multiply(self.activation(multiply(rows, up_kernel)), down_kernel)
+    def feed_forward(self, rows, up, down):
+        return down(self.activation(up(rows)))

@@ -12,19 +12,20 @@ class GatedExperts(ExpertBank):
     """E gated feed-forward networks: `(act(x W_gate) * (x W_up)) W_down`.
 
     With `activation="silu"` this is SwiGLU (Shazeer, 2020,
-    https://arxiv.org/abs/2002.05202, equation 6). Gate and up kernels lie
-    side by side in `gate_up_kernel` (E, H, 2I), gate first, so that one
-    product serves both; `down_kernel` is (E, I, H).
+    https://arxiv.org/abs/2002.05202, equation 6). Gate and up kernels are
+    side by side in `gate_up.kernel` (E, H, 2I), gate first, so that one
+    product serves both; `down.kernel` is (E, I, H).
 
     Args:
         num_experts: int E.
         intermediate_dim: int I, width inside one expert, per branch.
         activation: name or function. Defaults to `"silu"`. With
             `keras_moe.ops.swiglu` the gate is twice as wide, and
-            `gate_up_kernel` (E, H, 3I).
+            `gate_up.kernel` (E, H, 3I).
         kernel_initializer: drawn per expert, with the fans of one expert.
         kernel_regularizer: optional, applied to the stacked kernels.
         kernel_constraint: optional, applied to the stacked kernels.
+        use_bias: bool, biases `gate_up.bias` (E, 2I), `down.bias` (E, H).
         implementation: of the grouped product, as for
             `keras_moe.ops.grouped_matmul`.
 
@@ -47,14 +48,13 @@ class GatedExperts(ExpertBank):
     def build(self, rows_shape, group_sizes_shape=None):
         hidden_dim, width = rows_shape[-1], self.intermediate_dim
         num_branches = gate_branches(self.activation) + 1
-        self.gate_up_kernel = self.add_kernels(
-            "gate_up_kernel", (hidden_dim, num_branches * width), num_branches
+        self.gate_up = self.add_part(
+            "gate_up", hidden_dim, num_branches * width, num_branches
         )
-        self.down_kernel = self.add_kernels("down_kernel", (width, hidden_dim))
+        self.down = self.add_part("down", width, hidden_dim)
 
-    def kernels(self):
-        return self.gate_up_kernel, self.down_kernel
+    def parts(self):
+        return self.gate_up, self.down
 
-    def feed_forward(self, rows, multiply, gate_up_kernel, down_kernel):
-        gate_up = multiply(rows, gate_up_kernel)
-        return multiply(gated_activation(gate_up, self.activation), down_kernel)
+    def feed_forward(self, rows, gate_up, down):
+        return down(gated_activation(gate_up(rows), self.activation))

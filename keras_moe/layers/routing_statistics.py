@@ -4,19 +4,23 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_moe.layers.run_state import RunState
-from keras_moe.losses.load_balancing import load_balancing_loss
+from keras_moe.balancing.run_state import RunState
 from keras_moe.losses.load_balancing import tokens_per_expert
-from keras_moe.losses.router_z import router_z_loss
-from keras_moe.metrics.routing import dropped_fraction
-from keras_moe.metrics.routing import max_violation
-from keras_moe.metrics.routing import router_entropy
+from keras_moe.metrics.table import ROUTING_METRICS
 from keras_moe.ops.plain_numbers import plain_numbers
+
+_OF_PLAN = {
+    name: metric
+    for name, metric in ROUTING_METRICS.items()
+    if metric.of_plan is not None
+}
 
 
 @keras.saving.register_keras_serializable(package="keras_moe")
 class RoutingStatistics(RunState):
     """Averages a layer's routing over training steps.
+
+    What it computes are the rows of `keras_moe.metrics.ROUTING_METRICS`.
 
     Switched off (`enabled = False`, the default) it adds no operation to the
     program. `keras_moe.callbacks.RoutingMonitor` switches it on, or do it by
@@ -33,11 +37,11 @@ class RoutingStatistics(RunState):
     Example:
 
     >>> import numpy as np
-    >>> from keras_moe.routing import choose_top_k, keep_all
+    >>> from keras_moe.routing import choose_top_k, count_tokens
     >>> statistics = RoutingStatistics(num_experts=2)
     >>> statistics.enabled = True
     >>> plan = choose_top_k(np.array([[[0, 1], [1, 0]]], "float32"), top_k=1)
-    >>> statistics(plan, keep_all(plan).kept)
+    >>> statistics(count_tokens(plan, num_experts=2))
     >>> statistics.result()["expert_load"].tolist()
     [0.5, 0.5]
     """
@@ -54,30 +58,29 @@ class RoutingStatistics(RunState):
         self.tokens_per_expert = self.add_state(
             "tokens_per_expert", (self.num_experts,), "int32", replicas="sum"
         )
-        shapes = {
-            "expert_load": (self.num_experts,),
-            "dropped_fraction": (),
-            "router_entropy": (),
-            "load_balancing_loss": (),
-            "router_z_loss": (),
-        }
+        shapes = {"expert_load": (self.num_experts,)}
+        shapes.update((name, ()) for name in _OF_PLAN)
         self._sums = {
             name: self.add_state(name, shape, replicas="mean")
             for name, shape in shapes.items()
         }
 
-    def call(self, plan, kept):
+    def __call__(self, plan, **kwargs):
+        # Keras hands tensors to a layer, and a plan's capacity may be an int.
+        tensors = keras.tree.map_structure(
+            lambda part: None if isinstance(part, int) else part, plan
+        )
+        return super().__call__(tensors, **kwargs)
+
+    def call(self, plan):
         if not self.enabled:
             return
         routed = tokens_per_expert(plan)
         pairs = ops.maximum(ops.sum(routed), 1.0)
-        new = {
-            "expert_load": routed / pairs,
-            "dropped_fraction": dropped_fraction(plan, kept),
-            "router_entropy": router_entropy(plan),
-            "load_balancing_loss": load_balancing_loss(plan),
-            "router_z_loss": router_z_loss(plan),
-        }
+        new = {"expert_load": routed / pairs}
+        for name, metric in _OF_PLAN.items():
+            if plan.scores is not None or not metric.needs_scores:
+                new[name] = metric.of_plan(plan)
         self.steps.assign_add(1.0)
         self.tokens_per_expert.assign(ops.cast(routed, "int32"))
         for name, value in new.items():
@@ -92,11 +95,9 @@ class RoutingStatistics(RunState):
 
         Returns:
             dict of NumPy values: `tokens_per_expert` int32 (E,), of the last
-            step, in pairs; `expert_load` (E,), fractions that sum to 1;
-            `dropped_fraction`; `router_entropy` in nats;
-            `load_balancing_loss`; `router_z_loss` in nats squared;
-            `max_violation`, E * max(expert_load) - 1; and `steps`. Only
-            zeros before the first step.
+            step, in pairs; `expert_load` (E,), fractions that sum to 1; a
+            number for each row of `ROUTING_METRICS`; and `steps`. Only zeros
+            before the first step.
         """
         steps = float(ops.convert_to_numpy(self.steps))
         means = {
@@ -109,7 +110,11 @@ class RoutingStatistics(RunState):
             "tokens_per_expert": np.array(
                 ops.convert_to_numpy(self.tokens_per_expert)
             ),
-            "max_violation": max_violation(means["expert_load"]),
+            **{
+                name: metric.of_load(means["expert_load"])
+                for name, metric in ROUTING_METRICS.items()
+                if metric.of_load is not None
+            },
             **means,
         }
 

@@ -1,8 +1,9 @@
-"""Routed experts beside experts that every token sees."""
+"""Routed experts next to experts that every token sees."""
 
 import keras
 from keras import ops
 
+from keras_moe.layers.configs_of_0_1 import sparse_moe_config
 from keras_moe.layers.feed_forward import FeedForward
 from keras_moe.layers.sparse_moe import SparseMoE
 from keras_moe.layers.sublayers import revive_sublayers
@@ -10,6 +11,16 @@ from keras_moe.ops.padding import clean_padding
 from keras_moe.ops.plain_numbers import plain_numbers
 from keras_moe.routing.padding import join_masks
 from keras_moe.routing.validation import check_positive
+
+# Arguments that go on to `SparseMoE`.
+_OF_ROUTED = (
+    "router",
+    "capacity",
+    "experts",
+    "strategy",
+    "implementation",
+    "kernel_regularizer",
+)
 
 
 @keras.saving.register_keras_serializable(package="keras_moe")
@@ -34,10 +45,9 @@ class SharedExpertMoE(keras.layers.Layer):
         activation: name or function, for all experts.
         gated: bool, for all experts.
         kernel_initializer: for all experts.
-        **kwargs: `router`, `capacity_factor`, `eval_capacity_factor`,
-            `expert_capacity`, `priority`, `dispatcher`, `implementation`,
-            `kernel_regularizer` as for `SparseMoE`; `name`, `dtype`,
-            `trainable` as for any layer.
+        **kwargs: `router`, `capacity`, `experts`, `strategy`,
+            `implementation`, `kernel_regularizer` as for `SparseMoE`; `name`,
+            `dtype`, `trainable` as for any layer.
 
     Call arguments:
         inputs: float tensor of shape (..., H).
@@ -61,7 +71,7 @@ class SharedExpertMoE(keras.layers.Layer):
     def __init__(
         self,
         num_experts,
-        intermediate_dim,
+        intermediate_dim=None,
         top_k=2,
         *,
         num_shared_experts=1,
@@ -70,16 +80,11 @@ class SharedExpertMoE(keras.layers.Layer):
         activation="silu",
         gated=True,
         kernel_initializer="glorot_uniform",
-        router=None,
-        capacity_factor=None,
-        eval_capacity_factor=None,
-        expert_capacity=None,
-        priority="position",
-        dispatcher="auto",
-        implementation="auto",
-        kernel_regularizer=None,
         **kwargs,
     ):
+        routed = {
+            name: kwargs.pop(name) for name in _OF_ROUTED if name in kwargs
+        }
         super().__init__(**kwargs)
         shared_width = (
             intermediate_dim
@@ -98,16 +103,9 @@ class SharedExpertMoE(keras.layers.Layer):
             intermediate_dim,
             top_k,
             activation,
-            router,
-            capacity_factor,
-            eval_capacity_factor,
-            expert_capacity=expert_capacity,
             gated=gated,
-            priority=priority,
-            dispatcher=dispatcher,
-            implementation=implementation,
             kernel_initializer=kernel_initializer,
-            kernel_regularizer=kernel_regularizer,
+            **routed,
             dtype=self.dtype_policy,
             name="routed_experts",
         )
@@ -136,6 +134,7 @@ class SharedExpertMoE(keras.layers.Layer):
         mask=None,
         training=None,
         inputs_mask=None,
+        **routing_inputs,
     ):
         padding_mask = join_masks(padding_mask, mask, inputs_mask)
         inputs = clean_padding(inputs, padding_mask)
@@ -143,7 +142,10 @@ class SharedExpertMoE(keras.layers.Layer):
         if self.use_shared_expert_gate:
             shared = shared * ops.sigmoid(self.shared_expert_gate(inputs))
         routed = self.routed_experts(
-            inputs, padding_mask=padding_mask, training=training
+            inputs,
+            padding_mask=padding_mask,
+            training=training,
+            **routing_inputs,
         )
         return routed + shared
 
@@ -164,8 +166,12 @@ class SharedExpertMoE(keras.layers.Layer):
 
     def get_config(self):
         routed = self.routed_experts.get_config()
+        shared = self.shared_experts.get_config()
         own = super().get_config()
         return {
+            # What is missing where the routed experts were given.
+            "activation": shared["activation"],
+            "kernel_initializer": shared["kernel_initializer"],
             **{name: routed[name] for name in routed if name not in own},
             **own,
             "num_shared_experts": self.num_shared_experts,
@@ -175,4 +181,5 @@ class SharedExpertMoE(keras.layers.Layer):
 
     @classmethod
     def from_config(cls, config):
-        return cls(**revive_sublayers(config, "router"))
+        config = sparse_moe_config(config)
+        return cls(**revive_sublayers(config, "router", "experts"))

@@ -5,10 +5,14 @@ import math
 import keras
 from keras import ops
 
-from keras_moe.dispatch.choose_dispatcher import check_dispatcher
-from keras_moe.dispatch.choose_dispatcher import choose_dispatcher
+from keras_moe.dispatch.carry import carry
+from keras_moe.dispatch.carry import check_strategy
 from keras_moe.experts.feed_forward_experts import FeedForwardExperts
 from keras_moe.experts.gated_experts import GatedExperts
+from keras_moe.layers.check_parts import check_experts
+from keras_moe.layers.check_parts import check_num_experts
+from keras_moe.layers.check_parts import check_router
+from keras_moe.layers.configs_of_0_1 import sparse_moe_config
 from keras_moe.layers.routing_statistics import RoutingStatistics
 from keras_moe.layers.sublayers import build_sublayer
 from keras_moe.layers.sublayers import compute_once
@@ -17,13 +21,7 @@ from keras_moe.layers.sublayers import serialize_sublayer
 from keras_moe.layers.top_k_router import TopKRouter
 from keras_moe.ops.padding import clean_padding
 from keras_moe.ops.plain_numbers import plain_numbers
-from keras_moe.routing.capacity import check_capacity
-from keras_moe.routing.capacity import expert_capacity
-from keras_moe.routing.capacity import fixed_capacity
 from keras_moe.routing.padding import join_masks
-from keras_moe.routing.slot_assignment import assign_slots
-from keras_moe.routing.slot_assignment import check_priority
-from keras_moe.routing.slot_assignment import keep_all
 from keras_moe.routing.validation import check_padding_mask
 from keras_moe.routing.validation import check_tokens
 
@@ -36,34 +34,33 @@ class SparseMoE(keras.layers.Layer):
     `top_k`, not `num_experts`. A router chooses the experts of each token;
     the tokens are sorted by expert, each expert multiplies its own rows, and
     the results return to their tokens, weighted by the router's
-    probabilities. The load-balancing loss and the router z-loss reach
-    `fit()` through `add_loss`.
+    probabilities. The router's balancing losses reach `fit()` through
+    `add_loss`.
 
-    Without a capacity factor no token is ever dropped. With one, each expert
-    takes at most `ceil(factor * S * K / E)` tokens of each group (a row of
-    the batch; the whole batch if the inputs have rank 2), and a token that
-    finds no slot gets 0, to be carried by the residual connection.
+    Without a capacity no token is ever dropped. With one, each expert takes
+    a limited number of tokens of each group (a row of the batch; the whole
+    batch if the inputs have rank 2), and a token that finds no slot gets 0,
+    to be carried by the residual connection.
 
     Args:
         num_experts: int E.
-        intermediate_dim: int I, width inside one expert.
+        intermediate_dim: int I, width inside one expert. Unused with
+            `experts` of your own.
         top_k: int K, experts per token. Defaults to 2. Unused with a
             `router` of your own.
         activation: name or function. Defaults to `"silu"`.
-        router: optional layer that returns a `RoutingPlan` when called as
-            `router(inputs, padding_mask=..., training=...)`. `None` means
-            `TopKRouter(num_experts, top_k)`.
-        capacity_factor: optional float, for training. 1.0 is exactly
-            balanced; `None` is dropless.
-        eval_capacity_factor: optional float, for inference; `None` is
-            dropless.
-        expert_capacity: optional int, slots per expert and group whatever
-            its size, instead of both factors.
+        router: optional `keras_moe.layers.Router`. `None` means
+            `TopKRouter(num_experts, top_k, capacity=capacity)`.
+        capacity: optional `keras_moe.routing.Capacity` of that router. A
+            router of your own is given its capacity itself.
+        experts: optional `keras_moe.experts.ExpertBank`. `None` means
+            `GatedExperts`, or `FeedForwardExperts` if not `gated`.
+        shared_experts: optional layer (..., H) -> (..., H) whose outputs are
+            added for every token.
         gated: bool. `True` for `(act(x W_gate) * (x W_up)) W_down` (SwiGLU),
             `False` for `act(x W_up) W_down`.
-        priority: `"position"` or `"score"`: which tokens of a full expert
-            keep their place.
-        dispatcher: `"auto"`, `"sorted"`, `"capacity"` or `"dense"`.
+        strategy: `"auto"`, `"sorted"`, `"slots"` or `"dense"`, how tokens are
+            carried, see `keras_moe.dispatch.carry`.
         implementation: of the grouped product, as for
             `keras_moe.ops.grouped_matmul`.
         kernel_initializer: drawn per expert, with the fans of one expert.
@@ -73,20 +70,21 @@ class SparseMoE(keras.layers.Layer):
         inputs: float tensor of shape (..., H), rank 2 or more.
         padding_mask: optional bool tensor of shape (...), True = real token.
             A Keras mask that comes with the inputs is used as well. Padding
-            gets 0, takes no slot and does not count in the losses.
+            gets 0, or what the `shared_experts` give it; it takes no slot and
+            does not count in the losses.
         training: bool.
 
     Returns:
         Tensor of the shape of `inputs`, in the layer's compute dtype.
 
-    Weights: `router.kernel` (H, E), always float32; `experts.gate_up_kernel`
-    (E, H, 2I), gate first, and `experts.down_kernel` (E, I, H); if not
-    gated, `experts.up_kernel` (E, H, I) and `experts.down_kernel`.
+    Weights: `router.kernel` (H, E), always float32; `experts.gate_up.kernel`
+    (E, H, 2I), gate first, and `experts.down.kernel` (E, I, H); if not
+    gated, `experts.up.kernel` (E, H, I) and `experts.down.kernel`.
 
     Raises:
         ValueError: If a size is not positive, `top_k` is larger than
-            `num_experts`, a name is unknown, a capacity is given in two
-            ways, the inputs have rank 1 or no token, or a mask does not fit.
+            `num_experts`, a name is unknown, parts do not fit together, the
+            inputs have rank 1 or no token, or a mask does not fit.
 
     Example:
 
@@ -105,49 +103,52 @@ class SparseMoE(keras.layers.Layer):
     def __init__(
         self,
         num_experts,
-        intermediate_dim,
+        intermediate_dim=None,
         top_k=2,
         activation="silu",
         router=None,
-        capacity_factor=None,
-        eval_capacity_factor=None,
         *,
-        expert_capacity=None,
+        capacity=None,
+        experts=None,
+        shared_experts=None,
         gated=True,
-        priority="position",
-        dispatcher="auto",
+        strategy="auto",
         implementation="auto",
         kernel_initializer="glorot_uniform",
         kernel_regularizer=None,
         **kwargs,
     ):
         super().__init__(**kwargs)
-        check_priority(priority)
-        check_dispatcher(dispatcher)
-        check_capacity(capacity_factor, eval_capacity_factor, expert_capacity)
+        check_strategy(strategy)
+        check_router(router, capacity)
+        check_experts(experts)
         self.num_experts = num_experts
         self.top_k = top_k
-        self.capacity_factor = capacity_factor
-        self.eval_capacity_factor = eval_capacity_factor
-        self.expert_capacity = expert_capacity
         self.gated = gated
-        self.priority = priority
-        self.dispatcher = dispatcher
-        self.router = router or TopKRouter(num_experts, top_k, name="router")
-        self._check_router()
-        compute_once(self.router)
-        experts_class = GatedExperts if gated else FeedForwardExperts
-        self.experts = experts_class(
-            num_experts,
-            intermediate_dim,
-            activation,
-            kernel_initializer,
-            kernel_regularizer,
-            implementation=implementation,
-            dtype=self.dtype_policy,
-            name="experts",
-        )
+        self.strategy = strategy
+        self.router = router
+        if router is None:
+            self.router = TopKRouter(
+                num_experts, top_k, capacity=capacity, name="router"
+            )
+        self._own_experts = experts is None
+        self.experts = experts
+        if experts is None:
+            experts_class = GatedExperts if gated else FeedForwardExperts
+            self.experts = experts_class(
+                num_experts,
+                intermediate_dim,
+                activation,
+                kernel_initializer,
+                kernel_regularizer,
+                implementation=implementation,
+                dtype=self.dtype_policy,
+                name="experts",
+            )
+        check_num_experts(num_experts, router=self.router, experts=self.experts)
+        self.shared_experts = shared_experts
         self.statistics = RoutingStatistics(num_experts, name="statistics")
+        compute_once(self.router)
         self.supports_masking = True
 
     def call(
@@ -157,22 +158,24 @@ class SparseMoE(keras.layers.Layer):
         mask=None,
         inputs_mask=None,
         training=None,
+        **routing_inputs,
     ):
         # Keras puts the inputs' own mask in `mask`, or in `inputs_mask` if
         # the inputs are not the only tensor.
         tokens, padding_mask = self._group(
             inputs, padding_mask, mask, inputs_mask
         )
-        plan = self.router(tokens, padding_mask=padding_mask, training=training)
-        assignment = self._assign(plan, training)
-        dispatcher = choose_dispatcher(
-            self.dispatcher, plan, assignment, self.num_experts
+        plan = self.router(
+            tokens,
+            padding_mask=padding_mask,
+            training=training,
+            **routing_inputs,
         )
-        rows, group_sizes = dispatcher.dispatch(tokens)
-        rows = self.experts(rows, group_sizes)
-        outputs = dispatcher.combine(rows)
+        outputs = carry(tokens, plan, self.experts, self.strategy)
+        if self.shared_experts is not None:
+            outputs = outputs + self.shared_experts(tokens)
         if training:
-            self.statistics(plan, assignment.kept)
+            self.statistics(plan)
         return ops.reshape(outputs, ops.shape(inputs))
 
     def _group(self, inputs, *masks):
@@ -190,37 +193,16 @@ class SparseMoE(keras.layers.Layer):
         padding_mask = ops.reshape(padding_mask, grouped)
         return clean_padding(tokens, padding_mask), padding_mask
 
-    def _assign(self, plan, training):
-        """Decide which (token, choice) pairs are carried."""
-        factor = self.capacity_factor if training else self.eval_capacity_factor
-        _, group_size, top_k = ops.shape(plan.expert_indices)
-        if self.expert_capacity is not None:
-            capacity = fixed_capacity(self.expert_capacity, group_size)
-        elif factor is not None:
-            capacity = expert_capacity(
-                factor, group_size, top_k, self.num_experts
-            )
-        else:
-            return keep_all(plan)
-        return assign_slots(plan, self.num_experts, capacity, self.priority)
-
     def build(self, inputs_shape):
         if len(inputs_shape) < 2:
             check_tokens(keras.KerasTensor(inputs_shape))
-        grouped = (None, None, inputs_shape[-1])
+        hidden_dim = inputs_shape[-1]
         with keras.RematScope(mode=None):
-            build_sublayer(self.router, grouped)
-        self.experts.build((None, inputs_shape[-1]))
+            build_sublayer(self.router, (None, None, hidden_dim))
+        build_sublayer(self.experts, (None, hidden_dim))
+        if self.shared_experts is not None:
+            build_sublayer(self.shared_experts, (None, None, hidden_dim))
         self.statistics.build()
-
-    def _check_router(self):
-        theirs = getattr(self.router, "num_experts", self.num_experts)
-        if theirs != self.num_experts:
-            raise ValueError(
-                "Expected the router to choose among the layer's experts. "
-                f"Received: num_experts={self.num_experts}, "
-                f"router.num_experts={theirs}. Make them equal."
-            )
 
     def rematerialized_call(self, layer_call, *args, **kwargs):
         # The experts rematerialize themselves. Recomputing the whole layer
@@ -231,28 +213,33 @@ class SparseMoE(keras.layers.Layer):
         return inputs_shape
 
     def get_config(self):
-        experts = self.experts.get_config()
-        return {
+        config = {
             **super().get_config(),
             "num_experts": self.num_experts,
-            "intermediate_dim": experts["intermediate_dim"],
             "top_k": self.top_k,
-            "activation": experts["activation"],
             "router": serialize_sublayer(self.router),
-            "capacity_factor": self.capacity_factor,
-            "eval_capacity_factor": self.eval_capacity_factor,
-            "expert_capacity": self.expert_capacity,
             "gated": self.gated,
-            "priority": self.priority,
-            "dispatcher": self.dispatcher,
-            "implementation": experts["implementation"],
-            "kernel_initializer": experts["kernel_initializer"],
-            "kernel_regularizer": experts["kernel_regularizer"],
+            "strategy": self.strategy,
         }
+        if self.shared_experts is not None:
+            config["shared_experts"] = serialize_sublayer(self.shared_experts)
+        if not self._own_experts:
+            return {**config, "experts": serialize_sublayer(self.experts)}
+        experts = self.experts.get_config()
+        own = (
+            "intermediate_dim",
+            "activation",
+            "implementation",
+            "kernel_initializer",
+            "kernel_regularizer",
+        )
+        return {**config, **{name: experts[name] for name in own}}
 
     @classmethod
     def from_config(cls, config):
-        return cls(**revive_sublayers(config, "router"))
+        config = sparse_moe_config(config)
+        parts = ("router", "experts", "shared_experts")
+        return cls(**revive_sublayers(config, *parts))
 
 
 def _size(dimensions):

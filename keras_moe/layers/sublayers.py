@@ -83,6 +83,39 @@ def build_sublayer(layer, inputs_shape):
         layer(keras.KerasTensor(inputs_shape, layer.compute_dtype))
 
 
+def build_parts(layer, inputs_shape):
+    """Build the layers that a layer holds, in its `build`.
+
+    Where one of them is not built, the layer is called on a symbolic tensor,
+    so that each gets the shape it will see. They compute in the layer's own
+    dtype, whatever the global policy.
+
+    Args:
+        layer: `keras.layers.Layer` whose outputs a symbolic call can tell.
+        inputs_shape: tuple of ints and `None`, of its inputs.
+
+    Example:
+
+    >>> class Halves(keras.layers.Layer):
+    ...     def __init__(self):
+    ...         super().__init__()
+    ...         self.dense = keras.layers.Dense(2)
+    ...     def call(self, inputs):
+    ...         return self.dense(inputs) / 2
+    >>> layer = Halves()
+    >>> build_parts(layer, (None, 3))
+    >>> layer.dense.built
+    True
+    """
+    parts = layer._flatten_layers(include_self=False)
+    unbuilt = [part for part in parts if not part.built]
+    for part in unbuilt:
+        part.dtype_policy = layer.dtype_policy
+    if unbuilt:
+        inputs = keras.KerasTensor(inputs_shape, layer.compute_dtype)
+        layer.compute_output_spec(inputs)
+
+
 def compute_once(layer):
     """Keep a layer and what it holds out of `keras.RematScope`.
 

@@ -16,7 +16,7 @@ def expert_bias_update(plan, update_rate):
     https://arxiv.org/abs/2412.19437, section 2.1.2). No gradient flows.
 
     Args:
-        plan: `RoutingPlan`.
+        plan: `TokenChoice`.
         update_rate: float, in units of a score.
 
     Returns:

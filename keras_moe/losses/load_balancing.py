@@ -5,8 +5,8 @@ from keras import ops
 from keras_moe.losses.token_means import mean_over_tokens
 from keras_moe.losses.token_means import num_real_tokens
 from keras_moe.ops.padding import zero_padding
-from keras_moe.ops.sorting import count
-from keras_moe.ops.widen import int32
+from keras_moe.routing.plans import count_tokens
+from keras_moe.routing.plans import get_scores
 from keras_moe.routing.score_functions import normalize
 
 
@@ -23,7 +23,7 @@ def load_balancing_loss(plan):
     (DeepSeek-V3, https://arxiv.org/abs/2412.19437, equations 17 to 20).
 
     Args:
-        plan: `RoutingPlan`.
+        plan: `TokenChoice` with scores.
 
     Returns:
         float32 scalar, dimensionless; 0 if there is no real token.
@@ -36,14 +36,14 @@ def load_balancing_loss(plan):
     >>> round(float(load_balancing_loss(plan)), 4)  # one token per expert
     1.0
     """
-    num_experts = plan.router_probs.shape[-1]
+    logits, probs, padding_mask = get_scores(plan)
+    num_experts = probs.shape[-1]
     top_k = plan.expert_indices.shape[-1]
-    load = tokens_per_expert(plan) / num_real_tokens(plan.padding_mask)
+    load = tokens_per_expert(plan) / num_real_tokens(padding_mask)
     probs, logits = (
-        zero_padding(each, plan.padding_mask)
-        for each in (plan.router_probs, plan.router_logits)
+        zero_padding(each, padding_mask) for each in (probs, logits)
     )
-    mean_probs = mean_over_tokens(normalize(probs, logits), plan.padding_mask)
+    mean_probs = mean_over_tokens(normalize(probs, logits), padding_mask)
     return num_experts * ops.sum(load * mean_probs) / top_k
 
 
@@ -51,7 +51,7 @@ def tokens_per_expert(plan):
     """Count the (token, choice) pairs that the router sends to each expert.
 
     Args:
-        plan: `RoutingPlan`.
+        plan: `TokenChoice`, before or after pairs were dropped.
 
     Returns:
         float32 tensor of shape (E,), in pairs; padding does not count.
@@ -64,8 +64,9 @@ def tokens_per_expert(plan):
     >>> np.array(tokens_per_expert(plan)).tolist()
     [0.0, 1.0]
     """
-    num_experts = plan.router_probs.shape[-1]
-    mask = ops.cast(plan.padding_mask, "bool")[..., None]
-    routed = ops.where(mask, int32(plan.expert_indices), num_experts)
-    counts = count(ops.reshape(routed, (-1,)), num_experts)
-    return ops.cast(counts, "float32")
+    if plan.tokens_per_expert is None:
+        plan = count_tokens(plan, get_scores(plan).probs.shape[-1])
+    counts = ops.cast(plan.tokens_per_expert, "float32")
+    if len(counts.shape) == 1:
+        return counts
+    return ops.sum(counts, axis=0)  # (G, E) -> (E,)

@@ -4,7 +4,11 @@ from keras import ops
 
 from keras_moe.losses.load_balancing import tokens_per_expert
 from keras_moe.ops.padding import zero_padding
-from keras_moe.ops.sorting import top_k
+from keras_moe.ops.sorting import top_k as stable_top_k
+from keras_moe.routing.plans import TokenChoice
+from keras_moe.routing.plans import count_tokens
+from keras_moe.routing.plans import get_scores
+from keras_moe.routing.plans import hide_padding
 from keras_moe.routing.score_functions import softmax
 
 
@@ -24,8 +28,8 @@ def pooled_load_balancing_loss(plans):
     sigmoid scores, biases or groups of experts: so it is there.
 
     Args:
-        plans: list of `RoutingPlan`, one for each sparse layer, with the same
-            number of experts E.
+        plans: list of `TokenChoice` with scores, one for each sparse layer,
+            with the same number of experts E.
 
     Returns:
         float32 scalar, dimensionless; 0 if there is no real token.
@@ -42,39 +46,31 @@ def pooled_load_balancing_loss(plans):
     >>> round(float(pooled_load_balancing_loss(plans)), 4)
     1.0
     """
-    plans = [
-        plan._replace(
-            router_logits=zero_padding(plan.router_logits, plan.padding_mask)
-        )
-        for plan in plans
-    ]
     num_experts = _common_num_experts(plans)
-    num_tokens = sum(
-        ops.sum(ops.cast(plan.padding_mask, "float32")) for plan in plans
-    )
-    pairs = sum(tokens_per_expert(_by_logits(plan)) for plan in plans)
-    probs = sum(
-        _sum_over_tokens(softmax(plan.router_logits), plan) for plan in plans
-    )
+    num_tokens = pairs = probs = 0.0
+    for plan in plans:
+        logits, _, padding_mask = plan.scores
+        logits = zero_padding(logits, padding_mask)
+        num_tokens += ops.sum(ops.cast(padding_mask, "float32"))
+        by_logits = TokenChoice(
+            stable_top_k(logits, plan.expert_indices.shape[-1]), 0.0
+        )
+        by_logits = hide_padding(by_logits, padding_mask, num_experts)
+        pairs += tokens_per_expert(count_tokens(by_logits, num_experts))
+        probs += _sum_over_tokens(softmax(logits), padding_mask)
     # Divided twice: the square of a number of tokens may overflow.
     num_tokens = ops.maximum(num_tokens, 1.0)
     return num_experts * ops.sum((pairs / num_tokens) * (probs / num_tokens))
 
 
-def _by_logits(plan):
-    """Choose as many experts by the logits alone."""
-    chosen = top_k(plan.router_logits, plan.expert_indices.shape[-1])
-    return plan._replace(expert_indices=chosen)
-
-
-def _sum_over_tokens(values, plan):
-    mask = ops.cast(plan.padding_mask, "bool")[..., None]
-    axes = tuple(range(len(plan.padding_mask.shape)))
+def _sum_over_tokens(values, padding_mask):
+    mask = ops.cast(padding_mask, "bool")[..., None]
+    axes = tuple(range(len(padding_mask.shape)))
     return ops.sum(ops.where(mask, values, 0.0), axes)
 
 
 def _common_num_experts(plans):
-    numbers = sorted({plan.router_logits.shape[-1] for plan in plans})
+    numbers = sorted({get_scores(plan).logits.shape[-1] for plan in plans})
     if len(numbers) != 1:
         raise ValueError(
             "Expected plans of one or more layers with the same number of "

@@ -4,6 +4,7 @@ from keras import ops
 
 from keras_moe.losses.token_means import mean_over_tokens
 from keras_moe.ops.padding import zero_padding
+from keras_moe.routing.plans import get_scores
 
 
 def router_z_loss(plan):
@@ -13,7 +14,7 @@ def router_z_loss(plan):
     https://arxiv.org/abs/2202.08906, equation 5).
 
     Args:
-        plan: `RoutingPlan`.
+        plan: `TokenChoice` with scores.
 
     Returns:
         float32 scalar, in nats squared; 0 if there is no real token.
@@ -26,6 +27,7 @@ def router_z_loss(plan):
     >>> round(float(router_z_loss(plan)), 4)  # log(4) ** 2
     1.9218
     """
-    logits = zero_padding(plan.router_logits, plan.padding_mask)
+    scores = get_scores(plan)
+    logits = zero_padding(scores.logits, scores.padding_mask)
     log_partition = ops.logsumexp(logits, axis=-1)
-    return mean_over_tokens(ops.square(log_partition), plan.padding_mask)
+    return mean_over_tokens(ops.square(log_partition), scores.padding_mask)

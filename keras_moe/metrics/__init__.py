@@ -3,5 +3,13 @@
 from keras_moe.metrics.routing import dropped_fraction
 from keras_moe.metrics.routing import max_violation
 from keras_moe.metrics.routing import router_entropy
+from keras_moe.metrics.table import ROUTING_METRICS
+from keras_moe.metrics.table import RoutingMetric
 
-__all__ = ["dropped_fraction", "max_violation", "router_entropy"]
+__all__ = [
+    "ROUTING_METRICS",
+    "RoutingMetric",
+    "dropped_fraction",
+    "max_violation",
+    "router_entropy",
+]

@@ -3,8 +3,11 @@
 import numpy as np
 from keras import ops
 
+from keras_moe.losses.load_balancing import tokens_per_expert
 from keras_moe.losses.token_means import mean_over_tokens
 from keras_moe.ops.padding import zero_padding
+from keras_moe.ops.widen import int32
+from keras_moe.routing.plans import get_scores
 from keras_moe.routing.score_functions import normalize
 
 
@@ -15,7 +18,7 @@ def router_entropy(plan):
     that do not sum to 1 (sigmoid) are normalized per token first.
 
     Args:
-        plan: `RoutingPlan`.
+        plan: `TokenChoice` with scores.
 
     Returns:
         float32 scalar, in nats, over the real tokens.
@@ -28,23 +31,20 @@ def router_entropy(plan):
     >>> round(float(router_entropy(plan)), 4)  # log(4)
     1.3863
     """
+    logits, probs, padding_mask = get_scores(plan)
     probs, logits = (
-        zero_padding(each, plan.padding_mask)
-        for each in (plan.router_probs, plan.router_logits)
+        zero_padding(each, padding_mask) for each in (probs, logits)
     )
     probs = normalize(probs, logits)
     surprise = -ops.log(ops.maximum(probs, 1e-20))
-    return mean_over_tokens(
-        ops.sum(probs * surprise, axis=-1), plan.padding_mask
-    )
+    return mean_over_tokens(ops.sum(probs * surprise, axis=-1), padding_mask)
 
 
-def dropped_fraction(plan, kept):
+def dropped_fraction(plan):
     """Compute the fraction of (token, choice) pairs that found no slot.
 
     Args:
-        plan: `RoutingPlan`.
-        kept: bool tensor of shape (..., K), as in `SlotAssignment`.
+        plan: `TokenChoice`.
 
     Returns:
         float32 scalar between 0 and 1, over the pairs of real tokens.
@@ -52,14 +52,18 @@ def dropped_fraction(plan, kept):
     Example:
 
     >>> import numpy as np
-    >>> from keras_moe.routing import choose_top_k
+    >>> from keras_moe.routing import assign_slots, choose_top_k
     >>> plan = choose_top_k(np.zeros((1, 2, 4), "float32"), top_k=1)
-    >>> kept = np.array([[[True], [False]]])
-    >>> float(dropped_fraction(plan, kept))
+    >>> plan = assign_slots(plan, num_experts=4, capacity=1)
+    >>> float(dropped_fraction(plan))
     0.5
     """
-    dropped = ops.mean(1.0 - ops.cast(kept, "float32"), axis=-1)
-    return mean_over_tokens(dropped, plan.padding_mask)
+    per_expert = tokens_per_expert(plan)
+    num_experts, routed = per_expert.shape[-1], ops.sum(per_expert)
+    carried = ops.sum(
+        ops.cast(int32(plan.expert_indices) < num_experts, "float32")
+    )
+    return (routed - carried) / ops.maximum(routed, 1.0)
 
 
 def max_violation(expert_load):

@@ -30,14 +30,14 @@ from keras_moe.models.openmoe import OpenMoEBackbone
 from keras_moe.models.openmoe import OpenMoECausalLM
 from keras_moe.models.parameter_counts import ParameterCounts
 from keras_moe.models.parameter_counts import parameter_counts
-from keras_moe.models.presets import PRESETS
-from keras_moe.models.presets import preset
 from keras_moe.models.qwen2_moe import QWEN2_MOE_PRESETS
 from keras_moe.models.qwen2_moe import Qwen2MoEBackbone
 from keras_moe.models.qwen2_moe import Qwen2MoECausalLM
 from keras_moe.models.qwen3_moe import QWEN3_MOE_PRESETS
 from keras_moe.models.qwen3_moe import Qwen3MoEBackbone
 from keras_moe.models.qwen3_moe import Qwen3MoECausalLM
+from keras_moe.models.registry import PRESETS
+from keras_moe.models.registry import preset
 from keras_moe.models.sparse_causal_lm import SparseCausalLM
 from keras_moe.models.sparse_causal_lm_preprocessor import (
     SparseCausalLMPreprocessor,

@@ -7,10 +7,10 @@ from keras import ops
 from keras_moe.blocks.decoder_block import DecoderBlock
 from keras_moe.blocks.norms import make_norm
 from keras_moe.models.decoder_parts import kernel_initializer
+from keras_moe.models.decoder_parts import make_top_k_router
 from keras_moe.models.parameter_counts import count_variables
 from keras_moe.models.published_backbone import PublishedBackbone
 from keras_moe.models.sparse_backbone import SparseBackbone
-from keras_moe.ops.plain_numbers import to_plain
 from keras_moe.routing.validation import check_positive
 
 
@@ -111,7 +111,12 @@ class DecoderBackbone(
         # === Config ===
         self._arguments = dict(arguments)
         for name, value in arguments.items():
-            setattr(self, name, value)
+            if name != "router":
+                setattr(self, name, value)
+
+    @classmethod
+    def family_router(cls, arguments):
+        return make_top_k_router(arguments)
 
     def hidden_states(
         self, token_ids, padding_mask, layer_intercept_fn=lambda x, index: x
@@ -185,21 +190,3 @@ class DecoderBackbone(
 def _with_first_token(padding_mask):
     first = ops.ones_like(padding_mask[:, :1])
     return ops.concatenate([first, padding_mask[:, 1:]], axis=1)
-
-
-def own_arguments(names):
-    """Pick an architecture's constructor arguments out of `locals()`.
-
-    Args:
-        names: dict, `locals()` at the top of `__init__`.
-
-    Returns:
-        dict without `self`, `dtype` and `kwargs`.
-
-    Example:
-
-    >>> own_arguments({"self": 0, "num_layers": 2, "dtype": None, "kwargs": {}})
-    {'num_layers': 2}
-    """
-    others = ("self", "dtype", "kwargs", "__class__")
-    return {name: to_plain(names[name]) for name in names if name not in others}

@@ -61,20 +61,39 @@ def make_dense(intermediate_dim, dtype, activation="silu", name="feed_forward"):
     )
 
 
+def make_top_k_router(arguments, **settings):
+    """Make a decoder family's own router.
+
+    Args:
+        arguments: dict, the backbone's arguments.
+        **settings: further arguments of `TopKRouter`.
+
+    Returns:
+        `TopKRouter`.
+    """
+    return TopKRouter(
+        arguments["num_experts"],
+        arguments["top_k"],
+        **settings,
+        kernel_initializer=kernel_initializer(),
+        name="router",
+    )
+
+
 def make_sparse(
     arguments,
+    router,
     dtype,
-    routing=None,
     layer_class=SparseMoE,
     name="sparse_moe",
     **quirks,
 ):
-    """Make a layer's sparse part with its router.
+    """Make a layer's sparse part.
 
     Args:
         arguments: dict, the backbone's arguments.
+        router: `Router`, not built.
         dtype: optional dtype policy or its name.
-        routing: optional dict, further arguments of `TopKRouter`.
         layer_class: `SparseMoE` or `SharedExpertMoE`.
         name: of the layer.
         **quirks: further arguments of `layer_class`.
@@ -82,23 +101,11 @@ def make_sparse(
     Returns:
         A `layer_class`.
     """
-    router = TopKRouter(
-        arguments["num_experts"],
-        arguments["top_k"],
-        **(routing or {}),
-        jitter_noise=arguments["jitter_noise"],
-        load_balancing_loss_weight=arguments["load_balancing_loss_weight"],
-        router_z_loss_weight=arguments["router_z_loss_weight"],
-        kernel_initializer=kernel_initializer(),
-        name="router",
-    )
     return layer_class(
         arguments["num_experts"],
         arguments["intermediate_dim"],
         arguments["top_k"],
         router=router,
-        capacity_factor=arguments["capacity_factor"],
-        eval_capacity_factor=arguments["eval_capacity_factor"],
         **quirks,
         kernel_initializer=kernel_initializer(),
         dtype=dtype,

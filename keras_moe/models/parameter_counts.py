@@ -6,6 +6,7 @@ from typing import NamedTuple
 import keras
 
 from keras_moe.checkpoints.rules import saved_variables
+from keras_moe.models.registry import preset
 
 
 class ParameterCounts(NamedTuple):
@@ -51,8 +52,6 @@ def parameter_counts(model, **config):
     >>> f"{counts.total:,} in all, {counts.active / 1e9:.1f}B active"
     '46,702,792,704 in all, 12.9B active'
     """
-    from keras_moe.models.presets import preset
-
     if isinstance(model, str):
         model, preset_config = preset(model)
         config = {**preset_config, **config}

@@ -10,23 +10,20 @@ from keras_moe.checkpoints.load import load_checkpoint
 from keras_moe.checkpoints.published_settings import read_settings
 from keras_moe.checkpoints.redundant import tied_head
 from keras_moe.checkpoints.save import save_checkpoint
+from keras_moe.models.family_router import inference_config
+from keras_moe.models.family_router import settings_of
+from keras_moe.models.family_router import with_router
 from keras_moe.models.preset_folder import is_of_keras_hub
 from keras_moe.models.preset_folder import open_folder
 from keras_moe.models.preset_folder import published_folder
+from keras_moe.models.registry import register_presets
+from keras_moe.models.registry import task_class
 from keras_moe.models.tokenizer_files import files_of
 from keras_moe.models.tokenizer_files import settings_with
 
 GIB = 2**30
 # What the format does not say, and inference does not need.
-ONLY_WHILE_TRAINING = (
-    "dtype",
-    "dropout",
-    "jitter_noise",
-    "load_balancing_loss_weight",
-    "router_z_loss_weight",
-    "capacity_factor",
-    "expert_bias_update_rate",
-)
+ONLY_WHILE_TRAINING = ("dtype", "dropout")
 
 
 class PublishedBackbone:
@@ -45,10 +42,17 @@ class PublishedBackbone:
             and read.
         also_architectures: tuple of others, read only: keras-hub's own class
             of the same model.
+        published_presets: dict from the name of a published size to
+            constructor arguments.
     """
 
     architecture: Architecture
     also_architectures: tuple = ()
+    published_presets: dict = {}
+
+    def __init_subclass__(cls, **kwargs):
+        super().__init_subclass__(**kwargs)
+        register_presets(cls, vars(cls).get("published_presets", {}))
 
     def __init__(self, *args, published_settings=None, **kwargs):
         super().__init__(*args, **kwargs)
@@ -95,7 +99,7 @@ class PublishedBackbone:
         config = read_config(path)
         architecture = cls.architecture_of(config)
         folder = open_folder(path) if load_weights else None
-        arguments = {**architecture.read_config(config), **kwargs}
+        arguments = cls.read_arguments(architecture, config, kwargs)
         if arguments.get("tie_embedding_weights") and not (
             folder is None or "tie_embedding_weights" in kwargs
         ):
@@ -109,6 +113,21 @@ class PublishedBackbone:
         if folder is not None:
             load_checkpoint(backbone, folder, architecture)
         return backbone
+
+    @classmethod
+    def read_arguments(cls, architecture, config, changes=None):
+        """Translate a `config.json` to constructor arguments.
+
+        Args:
+            architecture: what wrote it.
+            config: dict.
+            changes: optional dict of arguments in place of the folder's.
+
+        Returns:
+            dict.
+        """
+        arguments = architecture.read_config(config)
+        return with_router({**arguments, **(changes or {})}, cls)
 
     @classmethod
     def model_types(cls):
@@ -133,8 +152,6 @@ class PublishedBackbone:
         Raises:
             ValueError: If it is another class's; names the known ones.
         """
-        from keras_moe.models.model_types import task_class
-
         for each in (cls.architecture, *cls.also_architectures):
             if config.get("model_type") in each.model_types:
                 return each
@@ -167,7 +184,7 @@ class PublishedBackbone:
                 "Expected a positive number of GiB. Received: "
                 f"max_shard_size={max_shard_size!r}."
             )
-        arguments = self.get_config()
+        arguments = {**self.get_config(), **settings_of(self.router)}
         self._check_expressible(arguments)
         save_checkpoint(
             self,
@@ -183,11 +200,12 @@ class PublishedBackbone:
         """Raise if the published format has no word for an argument."""
         written = self.architecture.write_config(arguments)
         defaults = inspect.signature(type(self).__init__).parameters
-        read = self.architecture.read_config(written)
-        lost = [
+        read = self.read_arguments(self.architecture, written)
+        lost = self._lost_of_router(read) + [
             f"{name}={arguments[name]!r}"
             for name in defaults
             if name in arguments
+            and name != "router"
             and name not in ONLY_WHILE_TRAINING
             and arguments[name] != read.get(name, defaults[name].default)
         ]
@@ -197,6 +215,14 @@ class PublishedBackbone:
                 f"config.json can express. Received: {', '.join(lost)}. Use "
                 "`save_to_preset` or `save` instead."
             )
+
+    def _lost_of_router(self, read):
+        router = type(self).make_router(
+            {**self._arguments, "router": None, **read}
+        )
+        if inference_config(router) == inference_config(self.router):
+            return []
+        return [f"router={self.router!r}"]
 
 
 def _is_tied(folder, architecture):

@@ -2,6 +2,8 @@
 
 from keras_moe.checkpoints.keras_hub_folder import read_config
 from keras_moe.models.preset_folder import published_folder
+from keras_moe.models.registry import register_task
+from keras_moe.models.registry import task_class
 
 
 class PublishedTask:
@@ -10,6 +12,11 @@ class PublishedTask:
     Stands before keras-hub's task class; `backbone_cls` is a
     `PublishedBackbone`.
     """
+
+    def __init_subclass__(cls, **kwargs):
+        super().__init_subclass__(**kwargs)
+        if "backbone_cls" in vars(cls):
+            register_task(cls)
 
     @classmethod
     def from_preset(cls, preset, load_weights=True, **kwargs):
@@ -38,8 +45,6 @@ class PublishedTask:
         path = published_folder(preset)
         if path is None:
             return super().from_preset(str(preset), load_weights, **kwargs)
-        from keras_moe.models.model_types import task_class
-
         if cls.backbone_cls is None:
             cls = task_class(read_config(path))
         task_arguments = {

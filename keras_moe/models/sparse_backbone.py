@@ -1,13 +1,73 @@
 """What our backbones share beyond keras-hub's."""
 
+from keras_moe.models.family_router import make_router
+from keras_moe.models.family_router import router_config
+from keras_moe.models.family_router import with_router
 from keras_moe.models.sparse_model import SparseModel
+from keras_moe.ops.plain_numbers import to_plain
 
 
 class SparseBackbone(SparseModel):
-    """A backbone whose attention learns adapters.
+    """A backbone with experts, whose attention learns adapters.
 
-    Stands before `keras_hub.models.Backbone`.
+    Stands before `keras_hub.models.Backbone`. What its constructor was given
+    is `_arguments`, with the `router` as a configuration or `None`.
     """
+
+    @classmethod
+    def family_router(cls, arguments):
+        """Make the router that this family has of its own.
+
+        Args:
+            arguments: dict, all constructor arguments.
+
+        Returns:
+            `keras_moe.layers.Router`, not built.
+        """
+        raise NotImplementedError
+
+    @classmethod
+    def own_arguments(cls, names):
+        """Pick the constructor's arguments out of `locals()`.
+
+        Args:
+            names: dict, `locals()` at the top of `__init__`.
+
+        Returns:
+            dict without `self`, `dtype` and `kwargs`, and with the router as
+            a configuration.
+        """
+        others = ("self", "dtype", "kwargs", "__class__")
+        arguments = {
+            name: to_plain(names[name]) for name in names if name not in others
+        }
+        arguments["router"] = router_config(
+            arguments["router"], lambda: cls.family_router(arguments)
+        )
+        return arguments
+
+    @classmethod
+    def make_router(cls, arguments):
+        """Make the router of one sparse layer.
+
+        Args:
+            arguments: dict from `own_arguments`.
+
+        Returns:
+            `keras_moe.layers.Router`, not built.
+        """
+        return make_router(
+            arguments["router"], lambda: cls.family_router(arguments)
+        )
+
+    @property
+    def router(self):
+        """A router like those of the sparse layers, not built."""
+        return type(self).make_router(self._arguments)
+
+    @classmethod
+    def from_config(cls, config):
+        return super().from_config(with_router(config, cls))
 
     def enable_lora(self, rank, target_layer_names=None):
         """Freeze all weights and add trainable low-rank adapters (LoRA).

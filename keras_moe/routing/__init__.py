@@ -1,23 +1,33 @@
 """Which experts, with what weight: pure functions without weights."""
 
+from keras_moe.routing.capacity import Capacity
 from keras_moe.routing.capacity import expert_capacity
-from keras_moe.routing.routing_plan import RoutingPlan
+from keras_moe.routing.combine_weights import CombineWeights
+from keras_moe.routing.expert_groups import ExpertGroups
+from keras_moe.routing.plans import RouterScores
+from keras_moe.routing.plans import TokenChoice
+from keras_moe.routing.plans import count_tokens
+from keras_moe.routing.plans import hide_padding
+from keras_moe.routing.plans import keep_pairs
 from keras_moe.routing.score_functions import get_score_function
 from keras_moe.routing.score_functions import sigmoid
 from keras_moe.routing.score_functions import softmax
-from keras_moe.routing.slot_assignment import SlotAssignment
 from keras_moe.routing.slot_assignment import assign_slots
-from keras_moe.routing.slot_assignment import keep_all
 from keras_moe.routing.token_choice import choose_top_k
 
 __all__ = [
-    "RoutingPlan",
-    "SlotAssignment",
+    "Capacity",
+    "CombineWeights",
+    "ExpertGroups",
+    "RouterScores",
+    "TokenChoice",
     "assign_slots",
     "choose_top_k",
+    "count_tokens",
     "expert_capacity",
     "get_score_function",
-    "keep_all",
+    "hide_padding",
+    "keep_pairs",
     "sigmoid",
     "softmax",
 ]

@@ -1,11 +1,118 @@
 """How many tokens an expert accepts."""
 
+import dataclasses
 from fractions import Fraction
 
+import keras
 from keras import ops
 
 from keras_moe.ops.widen import int32
+from keras_moe.routing.settings import Settings
+from keras_moe.routing.slot_assignment import assign_slots
+from keras_moe.routing.slot_assignment import check_priority
+from keras_moe.routing.slot_assignment import grouped_shape
 from keras_moe.routing.validation import check_positive
+
+
+@keras.saving.register_keras_serializable(package="keras_moe")
+@dataclasses.dataclass(frozen=True)
+class Capacity(Settings):
+    """How many tokens of a group an expert accepts, and which.
+
+    Args:
+        factor: optional float, while training: `ceil(factor * S * K / E)`
+            slots per expert and group, see `expert_capacity`. 1.0 is room
+            for a perfectly balanced group; `None` is dropless.
+        eval_factor: optional float, the same outside training.
+        slots: optional int, slots per expert and group whatever its size, in
+            training and outside, in place of both factors.
+        priority: `"position"` or `"score"`, which tokens of a full expert
+            keep their place, see `assign_slots`.
+        multiple_of: int, the number of slots is rounded up to a multiple of
+            it (4 in V-MoE).
+
+    Raises:
+        ValueError: If a number is not positive, the priority is unknown, or
+            factors and slots are given.
+
+    Example:
+
+    >>> capacity = Capacity(factor=1.25, eval_factor=2.0)
+    >>> capacity.per_expert(16, top_k=1, num_experts=8, training=True)
+    3
+    """
+
+    factor: float | None = None
+    eval_factor: float | None = None
+    slots: int | None = None
+    priority: str = "position"
+    multiple_of: int = 1
+
+    def check(self):
+        check_priority(self.priority)
+        check_positive(multiple_of=self.multiple_of)
+        factors = {"factor": self.factor, "eval_factor": self.eval_factor}
+        factors = {k: v for k, v in factors.items() if v is not None}
+        for name, factor in factors.items():
+            _check_factor(name, factor)
+        if self.slots is None:
+            return
+        check_positive(slots=self.slots)
+        if factors:
+            raise ValueError(
+                "Expected `slots` or factors, not both. "
+                f"Received: {self}. Leave one out."
+            )
+
+    def per_expert(self, group_size, top_k, num_experts, training):
+        """Compute the slots of each expert for each group.
+
+        Args:
+            group_size: int S, or a scalar tensor where the length is unknown
+                while tracing.
+            top_k: int K.
+            num_experts: int E.
+            training: bool.
+
+        Returns:
+            C as an int, or as a scalar int32 tensor if `group_size` is one;
+            `None` for dropless routing.
+        """
+        factor = self.factor if training else self.eval_factor
+        if self.slots is not None:
+            # A token chooses an expert once, so a group of S fills at most S.
+            if ops.is_tensor(group_size):
+                slots = ops.minimum(int32(group_size), int32(self.slots))
+            else:
+                slots = min(int(group_size), self.slots)
+        elif factor is not None:
+            slots = expert_capacity(factor, group_size, top_k, num_experts)
+        else:
+            return None
+        if self.multiple_of == 1:
+            return slots
+        return (
+            (slots + self.multiple_of - 1)
+            // self.multiple_of
+            * (self.multiple_of)
+        )
+
+    def limit(self, plan, num_experts, training):
+        """Drop the pairs for which there is no slot.
+
+        Args:
+            plan: `TokenChoice`, as for `assign_slots`.
+            num_experts: int E.
+            training: bool.
+
+        Returns:
+            `TokenChoice`; the plan itself where nothing can be dropped.
+        """
+        _, group_size, top_k = grouped_shape(plan.expert_indices)
+        slots = self.per_expert(group_size, top_k, num_experts, training)
+        if slots is None:
+            return plan
+        return assign_slots(plan, num_experts, slots, self.priority)
 
 
 def expert_capacity(capacity_factor, group_size, top_k, num_experts):
@@ -36,11 +143,7 @@ def expert_capacity(capacity_factor, group_size, top_k, num_experts):
     >>> expert_capacity(1.25, group_size=16, top_k=1, num_experts=8)
     3
     """
-    if capacity_factor <= 0:
-        raise ValueError(
-            "Expected `capacity_factor` to be positive, or `None` for "
-            f"dropless routing. Received: capacity_factor={capacity_factor}"
-        )
+    _check_factor("capacity_factor", capacity_factor)
     # Python's integers do not overflow, NumPy's do.
     factor = Fraction(float(capacity_factor)).limit_denominator(10_000)
     numerator = factor.numerator * int(top_k)
@@ -52,59 +155,9 @@ def expert_capacity(capacity_factor, group_size, top_k, num_experts):
     return max(1, -(-int(group_size) * numerator // denominator))
 
 
-def fixed_capacity(expert_capacity, group_size):
-    """Leave out the slots of a fixed number that cannot be filled.
-
-    A token chooses an expert once, so a group of S fills at most S.
-
-    Args:
-        expert_capacity: positive int.
-        group_size: int S, or a scalar tensor where the length is unknown
-            while tracing.
-
-    Returns:
-        C as an int, or as a scalar int32 tensor if `group_size` is one.
-
-    Example:
-
-    >>> fixed_capacity(64, group_size=10)
-    10
-    """
-    if ops.is_tensor(group_size):
-        return ops.minimum(int32(group_size), int32(expert_capacity))
-    return min(int(group_size), int(expert_capacity))
-
-
-def check_capacity(capacity_factor, eval_capacity_factor, slots):
-    """Raise unless a layer's capacity is given in one way.
-
-    Args:
-        capacity_factor: positive float or `None`.
-        eval_capacity_factor: positive float or `None`.
-        slots: the layer's `expert_capacity`, positive int or `None`.
-
-    Raises:
-        ValueError: If a number is not positive, or factors and slots are
-            given.
-
-    Example:
-
-    >>> check_capacity(1.25, 2.0, None)
-    """
-    factors = [
-        factor
-        for factor in (capacity_factor, eval_capacity_factor)
-        if factor is not None
-    ]
-    for factor in factors:
-        expert_capacity(factor, 1, 1, 1)
-    if slots is None:
-        return
-    check_positive(expert_capacity=slots)
-    if factors:
+def _check_factor(name, factor):
+    if not 0 < factor < float("inf"):  # also NaN
         raise ValueError(
-            "Expected `expert_capacity` or capacity factors, not both. "
-            f"Received: expert_capacity={slots}, "
-            f"capacity_factor={capacity_factor}, "
-            f"eval_capacity_factor={eval_capacity_factor}. Leave one out."
+            f"Expected `{name}` to be positive and finite, or `None` for "
+            f"dropless routing. Received: {name}={factor}"
         )

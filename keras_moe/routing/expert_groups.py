@@ -1,12 +1,82 @@
 """Limit a token's choice to the experts of its best groups."""
 
+import dataclasses
+
+import keras
 import numpy as np
 from keras import ops
 
 from keras_moe.ops.plain_numbers import to_plain
 from keras_moe.ops.sorting import top_k as stable_top_k
+from keras_moe.routing.settings import Settings
+from keras_moe.routing.validation import check_positive
 
 GROUP_SCORES = ("max", "top2_sum")
+
+
+@keras.saving.register_keras_serializable(package="keras_moe")
+@dataclasses.dataclass(frozen=True)
+class ExpertGroups(Settings):
+    """Groups of experts among which a token chooses first.
+
+    Args:
+        num_groups: int, a divisor of E.
+        num_limited: int, how many groups a token chooses within.
+        score: `"max"` (DeepSeek-V2) or `"top2_sum"` (DeepSeek-V3), as for
+            `limit_to_groups`.
+
+    Raises:
+        ValueError: If they do not fit together.
+
+    Example:
+
+    >>> ExpertGroups(num_groups=8, num_limited=4).score
+    'max'
+    """
+
+    num_groups: int
+    num_limited: int
+    score: str = "max"
+
+    def check(self):
+        if self.score not in GROUP_SCORES:
+            raise ValueError(
+                f"Expected `score` to be one of {GROUP_SCORES}. "
+                f"Received: {self}."
+            )
+        check_positive(num_groups=self.num_groups, num_limited=self.num_limited)
+        if self.num_limited > self.num_groups:
+            raise ValueError(
+                "Expected `num_limited` between 1 and `num_groups`. "
+                f"Received: {self}."
+            )
+
+    def check_experts(self, num_experts, top_k):
+        """Raise unless the groups fit a router.
+
+        Args:
+            num_experts: int E.
+            top_k: int K.
+
+        Raises:
+            ValueError: If the groups do not divide the experts, or leave too
+                few to choose from.
+        """
+        received = (
+            f"Received: num_experts={num_experts}, top_k={top_k}, {self}."
+        )
+        if num_experts % self.num_groups:
+            raise ValueError(
+                "Expected `num_groups` to divide `num_experts`. " + received
+            )
+        size = num_experts // self.num_groups
+        if self.num_limited * size < top_k or (
+            self.score == "top2_sum" and size < 2
+        ):
+            raise ValueError(
+                "Expected groups with enough experts to choose from. "
+                + received
+            )
 
 
 def limit_to_groups(
@@ -71,52 +141,3 @@ def _group(scores, num_expert_groups):
 
 def _best_two(grouped):
     return ops.top_k(grouped, 2)[0]
-
-
-def check_groups(
-    num_experts, top_k, num_expert_groups, num_limited_groups, group_score
-):
-    """Raise unless the groups fit the experts.
-
-    Args:
-        num_experts: int E.
-        top_k: int K.
-        num_expert_groups: optional int; `None` means no groups.
-        num_limited_groups: optional int.
-        group_score: str.
-
-    Raises:
-        ValueError: If they do not.
-
-    Example:
-
-    >>> check_groups(8, 2, 4, 2, "max")
-    """
-    received = (
-        f"Received: num_experts={num_experts}, top_k={top_k}, "
-        f"num_expert_groups={num_expert_groups}, "
-        f"num_limited_groups={num_limited_groups}, "
-        f"group_score={group_score!r}."
-    )
-    if group_score not in GROUP_SCORES:
-        raise ValueError(
-            f"Expected `group_score` to be one of {GROUP_SCORES}. {received}"
-        )
-    if num_expert_groups is None:
-        return
-    if num_expert_groups < 1 or num_experts % num_expert_groups:
-        raise ValueError(
-            "Expected `num_expert_groups` to divide `num_experts`. " + received
-        )
-    size = num_experts // num_expert_groups
-    if not 1 <= (num_limited_groups or 0) <= num_expert_groups:
-        raise ValueError(
-            "Expected `num_limited_groups` between 1 and "
-            f"`num_expert_groups`. {received}"
-        )
-    if num_limited_groups * size < top_k or (
-        group_score == "top2_sum" and size < 2
-    ):
-        raise ValueError(
-            "Expected groups with enough experts to choose from. " + received
-        )

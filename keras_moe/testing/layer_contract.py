@@ -12,6 +12,7 @@ from keras_moe.testing.shape_contract import check_shapes
 from keras_moe.testing.shape_contract import require
 from keras_moe.testing.shape_contract import sample
 from keras_moe.testing.shape_contract import shapes_of
+from keras_moe.testing.shape_contract import tensors_of
 
 DTYPE_POLICIES = ("float32", "mixed_bfloat16", "mixed_float16")
 
@@ -33,8 +34,8 @@ def run_layer_test(
     axes are unknown; it follows the float32, mixed_bfloat16 and mixed_float16
     policies, with float32 weights and losses; a `.keras` file brings it back
     with identical outputs; one step of `fit` trains it and what lies before
-    it. Outputs may be any structure of tensors, such as the `RoutingPlan` of a
-    router.
+    it. Outputs may be any structure of tensors and `None`, such as the
+    `TokenChoice` of a router.
 
     Args:
         layer_class: the class, registered or not. Its layers take one tensor.
@@ -148,8 +149,8 @@ def check_weights(new_layer, input_shape, expected_num_trainable_weights):
 def check_dtypes(new_layer, input_shape, policy, expected_output_dtype):
     """Check outputs, weights and losses under one dtype policy."""
     layer = new_layer(dtype=policy)
-    outputs = keras.tree.flatten(layer(sample(input_shape), training=True))
-    symbols = keras.tree.flatten(
+    outputs = tensors_of(layer(sample(input_shape), training=True))
+    symbols = tensors_of(
         new_layer(dtype=policy)(keras.KerasTensor(input_shape, dtype="float32"))
     )
     expected = expected_output_dtype or layer.dtype_policy.compute_dtype
@@ -188,7 +189,7 @@ def check_saving(new_layer, input_shape):
     """Check that a `.keras` file brings back identical outputs."""
     layer = new_layer()
     symbol = keras.Input(input_shape[1:], dtype="float32")
-    model = keras.Model(symbol, keras.tree.flatten(layer(symbol)))
+    model = keras.Model(symbol, tensors_of(layer(symbol)))
     for seed, weight in enumerate(layer.trainable_weights):
         # Away from the initial values, which a new layer might have as well.
         noise = 0.1 * sample(weight.shape, seed)
@@ -215,7 +216,7 @@ def check_training(new_layer, input_shape):
     inputs = keras.Input(input_shape[1:], dtype="float32")
     outputs = [
         output
-        for output in keras.tree.flatten(layer(before(inputs)))
+        for output in tensors_of(layer(before(inputs)))
         if keras.backend.is_float_dtype(output.dtype)
     ]
     model = keras.Model(inputs, outputs)

@@ -67,7 +67,12 @@ def check_shapes(new_layer, input_shape, dynamic_axes, expected_output_shape):
 
 def shapes_of(outputs):
     """List the shapes of the tensors in a structure."""
-    return [tuple(tensor.shape) for tensor in keras.tree.flatten(outputs)]
+    return [tuple(tensor.shape) for tensor in tensors_of(outputs)]
+
+
+def tensors_of(outputs):
+    """List the tensors in a structure, whose optional parts may be `None`."""
+    return [part for part in keras.tree.flatten(outputs) if part is not None]
 
 
 def sample(shape, seed=0):
@@ -123,6 +128,9 @@ def _fit(patterns, shapes):
 def _structure(outputs):
     """Describe the nesting of the outputs, with each tensor's dtype."""
     dtypes = keras.tree.map_structure(
-        lambda tensor: keras.backend.standardize_dtype(tensor.dtype), outputs
+        lambda tensor: (
+            tensor is not None and keras.backend.standardize_dtype(tensor.dtype)
+        ),
+        outputs,
     )
     return str(dtypes)

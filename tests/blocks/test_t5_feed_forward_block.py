@@ -7,6 +7,7 @@ from keras import ops
 from keras_moe.blocks.t5_feed_forward_block import T5FeedForwardBlock
 from keras_moe.layers import FeedForward
 from keras_moe.layers import SparseMoE
+from keras_moe.routing import Capacity
 
 
 def sparse_block(**arguments):
@@ -35,7 +36,7 @@ def test_adds_the_feed_forward_of_the_norm():
 def test_padding_passes_unchanged_and_takes_no_slot():
     # One slot per expert: the only real token of the row finds room although
     # three equal padding tokens precede it.
-    block = sparse_block(eval_capacity_factor=0.1)
+    block = sparse_block(capacity=Capacity(eval_factor=0.1))
     x = np.ones((1, 4, 8), "float32")
     mask = np.array([[False, False, False, True]])
     outputs = ops.convert_to_numpy(block(x, padding_mask=mask))
@@ -44,7 +45,7 @@ def test_padding_passes_unchanged_and_takes_no_slot():
 
 
 def test_the_residual_carries_dropped_tokens():
-    block = sparse_block(capacity_factor=4.0, eval_capacity_factor=0.1)
+    block = sparse_block(capacity=Capacity(4.0, 0.1))
     x = np.ones((1, 4, 8), "float32")
     mask = np.ones((1, 4), bool)
     training = ops.convert_to_numpy(block(x, mask, training=True))
@@ -58,11 +59,11 @@ def test_the_residual_carries_dropped_tokens():
 
 
 def test_config_round_trip_keeps_the_feed_forward_layer():
-    block = sparse_block(capacity_factor=1.5)
+    block = sparse_block(capacity=Capacity(1.5))
     config = keras.saving.serialize_keras_object(block)
     copy = keras.saving.deserialize_keras_object(config)
     assert isinstance(copy.feed_forward, SparseMoE)
-    assert copy.feed_forward.capacity_factor == 1.5
+    assert copy.feed_forward.router.capacity == Capacity(1.5)
     assert copy.get_config() == block.get_config()
 
 

@@ -9,6 +9,7 @@ import pytest
 from keras_moe.callbacks import RoutingMonitor
 from keras_moe.layers import SparseMoE
 from keras_moe.layers import TopKRouter
+from keras_moe.routing import Capacity
 
 E = 4
 BATCH = 4
@@ -40,9 +41,9 @@ def make_model(kernels=(SPREAD, COLLAPSED), **compile_options):
         return SparseMoE(
             E,
             intermediate_dim=2,
-            router=TopKRouter(E, top_k=1),
-            capacity_factor=1.0,  # 4 tokens, 4 experts: one slot each
-            dispatcher="dense",
+            # 4 tokens, 4 experts: one slot each
+            router=TopKRouter(E, top_k=1, capacity=Capacity(1.0)),
+            strategy="dense",
             name=name,
         )
 
@@ -323,7 +324,7 @@ def test_a_layer_that_does_not_run_is_left_out():
     class OneOfTwo(keras.Model):
         def __init__(self):
             super().__init__()
-            self.used = SparseMoE(E, 2, name="used", dispatcher="dense")
+            self.used = SparseMoE(E, 2, name="used", strategy="dense")
             self.unused = SparseMoE(E, 2, name="unused")
 
         def build(self, inputs_shape):
@@ -350,7 +351,7 @@ def test_warns_when_no_layer_runs_in_training():
     class Frozen(keras.Model):
         def __init__(self):
             super().__init__()
-            self.moe = SparseMoE(E, 2, dispatcher="dense")
+            self.moe = SparseMoE(E, 2, strategy="dense")
             self.scale = keras.layers.Dense(E)
 
         def call(self, inputs):

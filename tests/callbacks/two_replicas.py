@@ -11,6 +11,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_moe.balancing import ExpertBias
 from keras_moe.callbacks import RoutingMonitor
 from keras_moe.layers import SparseMoE
 from keras_moe.layers import TopKRouter
@@ -30,8 +31,11 @@ def main(file):
         router = TopKRouter(
             EXPERTS,
             2,
-            use_expert_bias=True,
-            expert_bias_update_rate=RATE,
+            balancing=[
+                ExpertBias(RATE),
+                "load_balancing_loss",
+                "router_z_loss",
+            ],
         )
         layer = SparseMoE(EXPERTS, 8, router=router)
         model = keras.Sequential([keras.Input((5, HIDDEN)), layer])

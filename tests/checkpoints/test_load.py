@@ -115,7 +115,7 @@ def test_the_dtype_is_chosen_at_load(on_disk, folder, reference, logits):
 
     change(folder, convert)
     model = load(folder, dtype="bfloat16")
-    kernel = model.backbone.decoder_blocks[1].feed_forward.experts.down_kernel
+    kernel = model.backbone.decoder_blocks[1].feed_forward.experts.down.kernel
     assert keras.backend.standardize_dtype(kernel.dtype) == "bfloat16"
     # All but the routers, which stay float32.
     others = {
@@ -154,7 +154,7 @@ def test_block_scales_are_multiplied_in(folder):
     config["quantization_config"] = {"weight_block_size": [16, 16]}
     (folder / "config.json").write_text(json.dumps(config))
     experts = load(folder).backbone.decoder_blocks[0].feed_forward.experts
-    gate = keras.ops.convert_to_numpy(experts.gate_up_kernel)[1, :, :24]
+    gate = keras.ops.convert_to_numpy(experts.gate_up.kernel)[1, :, :24]
     np.testing.assert_array_equal(gate.T, stored["scaled"])
 
 
@@ -324,7 +324,7 @@ model = MixtralCausalLM.from_preset(sys.argv[1], preprocessor=None)
 sharded = 0
 for block in model.backbone.decoder_blocks:
     experts = block.feed_forward.experts
-    for kernel in (experts.gate_up_kernel, experts.down_kernel):
+    for kernel in (experts.gate_up.kernel, experts.down.kernel):
         shards = kernel.value.addressable_shards
         assert len({shard.device for shard in shards}) == 2
         half = (2, *kernel.shape[1:])

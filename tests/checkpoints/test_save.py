@@ -14,11 +14,13 @@ import pytest
 import safetensors.numpy
 from safetensors.numpy import load_file
 
+from keras_moe.balancing import LoadBalancingLoss
 from keras_moe.checkpoints import CheckpointFolder
 from keras_moe.checkpoints.load import load_checkpoint
 from keras_moe.checkpoints.rules import to_numpy
 from keras_moe.models import MixtralBackbone
 from keras_moe.models import MixtralCausalLM
+from keras_moe.routing import Capacity
 
 CONFIG = "config.json"
 INDEX = "model.safetensors.index.json"
@@ -145,7 +147,7 @@ def test_bfloat16_is_saved_bit_by_bit(make_model, tmp_path):
     name = "model.layers.0.block_sparse_moe.experts.1.w2.weight"
     np.testing.assert_array_equal(
         stored[name].view("uint16"),
-        np.ascontiguousarray(to_numpy(experts.down_kernel)[1].T).view("uint16"),
+        np.ascontiguousarray(to_numpy(experts.down.kernel)[1].T).view("uint16"),
     )
     loaded = MixtralCausalLM.from_preset(
         tmp_path, preprocessor=None, dtype="bfloat16"
@@ -382,7 +384,7 @@ def test_a_path_that_is_a_file_is_refused(inside, make_model, tmp_path):
     [
         {"expert_layer_stride": 2},
         {"rope_scaling_factor": 2.0},
-        {"eval_capacity_factor": 1.0},
+        {"router": {"capacity": Capacity(eval_factor=1.0)}},
     ],
     ids=repr,
 )
@@ -398,9 +400,13 @@ def test_what_the_format_cannot_express_is_refused(
 
 def test_what_only_training_needs_is_no_hindrance(make_model, tmp_path):
     model = make_model(
-        dropout=0.1, jitter_noise=0.1, capacity_factor=2.0,
-        load_balancing_loss_weight=0.5, router_z_loss_weight=0.5,
-    )  # fmt: skip
+        dropout=0.1,
+        router={
+            "jitter_noise": 0.1,
+            "balancing": LoadBalancingLoss(0.5),
+            "capacity": Capacity(factor=2.0),
+        },
+    )
     model.save_pretrained(tmp_path)
     assert_same(load(tmp_path), model)
 

@@ -196,7 +196,7 @@ def test_inspect_reads_a_published_folder_without_its_weights(tmp_path):
     parameters = inspect.signature(MixtralBackbone.__init__).parameters
     defaults = {name: each.default for name, each in parameters.items()}
     config = MixtralBackbone.architecture.write_config(
-        {**defaults, **arguments}
+        {**defaults, **arguments, "jitter_noise": 0.0}
     )
     (tmp_path / "config.json").write_text(json.dumps(config))
     output = invoke("inspect", tmp_path).output

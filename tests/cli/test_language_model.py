@@ -11,7 +11,7 @@ def test_sizes_reach_the_backbone():
     size = ModelSize(num_layers=1, num_experts=3, capacity_factor=1.5)
     backbone = make_model(size).backbone
     assert backbone.num_experts == 3
-    assert backbone.capacity_factor == 1.5
+    assert backbone.router.capacity.factor == 1.5
     assert backbone.vocabulary_size == 256
 
 

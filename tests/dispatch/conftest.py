@@ -1,4 +1,4 @@
-"""A routing plan with empty experts, padding and drops, and its tokens."""
+"""A plan with empty experts, padding and drops, its tokens, and experts."""
 
 from typing import NamedTuple
 
@@ -6,19 +6,21 @@ import numpy as np
 import pytest
 from keras import ops
 
+from keras_moe.routing import TokenChoice
 from keras_moe.routing import assign_slots
 from keras_moe.routing import choose_top_k
-from keras_moe.routing import keep_all
+from keras_moe.routing import count_tokens
 
 GROUPS, LENGTH, HIDDEN, EXPERTS, TOP_K = 2, 5, 3, 4, 2
 
 
 class Case(NamedTuple):
-    """Tokens (G, S, H), their plan, an assignment, and what is kept."""
+    """Tokens (G, S, H) and their plan, in tensors and in NumPy."""
 
     tokens: np.ndarray
-    plan: tuple
-    assignment: tuple
+    plan: TokenChoice
+    indices: np.ndarray  # int32 (G, S, K), before anything is dropped
+    weights: np.ndarray  # float32 (G, S, K), the same
     kept: np.ndarray  # bool (G, S, K)
 
 
@@ -33,15 +35,45 @@ def make_case():
         mask = np.ones((GROUPS, LENGTH), bool)
         mask[0, 1] = mask[1, 3:] = False
         plan = choose_top_k(logits.astype("float32"), TOP_K, padding_mask=mask)
-        assignment = (
-            keep_all(plan)
-            if capacity is None
-            else assign_slots(plan, EXPERTS, capacity)
-        )
-        kept = ops.convert_to_numpy(assignment.kept)
+        plan = count_tokens(plan, EXPERTS)
+        indices, weights = (ops.convert_to_numpy(each) for each in plan[:2])
+        if capacity is not None:
+            plan = assign_slots(plan, EXPERTS, capacity)
+        kept = ops.convert_to_numpy(plan.expert_indices) < EXPERTS
         # Without a drop, or with a plan of one expert, it would prove little.
         assert capacity is None or (mask[..., None] & ~kept).any()
         tokens = rng.standard_normal((GROUPS, LENGTH, HIDDEN))
-        return Case(tokens.astype("float32"), plan, assignment, kept)
+        return Case(tokens.astype("float32"), plan, indices, weights, kept)
 
     return make
+
+
+class RecordingExperts:
+    """Computes `function(rows, experts)` and remembers what it was given.
+
+    `experts` (..., 1) names the expert of each row, -1 for rows of none.
+    """
+
+    num_experts = EXPERTS
+
+    def __init__(self, function):
+        self.function = function
+
+    def __call__(self, rows, group_sizes=None):
+        self.rows, self.group_sizes = rows, group_sizes
+        return self.function(rows, self._experts(rows, group_sizes))
+
+    def _experts(self, rows, group_sizes):
+        if group_sizes is None:
+            assert rows.shape[0] == EXPERTS
+            return np.arange(EXPERTS)[:, None, None]
+        sizes = ops.convert_to_numpy(group_sizes)
+        owners = np.repeat(np.arange(EXPERTS), sizes)
+        behind = np.full(rows.shape[0] - len(owners), -1)
+        return np.append(owners, behind)[:, None]
+
+
+@pytest.fixture
+def make_experts():
+    """Return `make(function)`, a bank that computes it, see above."""
+    return RecordingExperts

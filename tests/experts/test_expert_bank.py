@@ -21,9 +21,7 @@ def draw(*shape, seed=0):
 
 def kernels_of(bank):
     """Read gate (or `None`), up and down kernels."""
-    *first, down = (
-        ops.convert_to_numpy(kernel.value) for kernel in bank.kernels()
-    )
+    *first, down = (ops.convert_to_numpy(part.kernel) for part in bank.parts())
     if isinstance(bank, GatedExperts):
         return *np.split(first[0], 2, axis=-1), down
     return None, *first, down
@@ -78,8 +76,10 @@ def test_every_policy_computes_in_its_own_dtype(bank_class):
         ):
             outputs = bank(*arguments)
             assert keras.backend.standardize_dtype(outputs.dtype) == dtype
-        for kernel in bank.kernels():
-            assert kernel.dtype == "float32"
+        for part in bank.parts():
+            assert part.kernel.dtype == "float32"
+        for tensor in bank.tensors():
+            assert keras.backend.standardize_dtype(tensor.dtype) == dtype
 
 
 @pytest.mark.parametrize("bank_class", BANKS)
@@ -102,6 +102,8 @@ def test_the_config_rebuilds_the_bank(bank_class):
         kernel_initializer=keras.initializers.HeNormal(seed=2),
         kernel_regularizer=keras.regularizers.L2(0.5),
         kernel_constraint="non_neg",
+        use_bias=True,
+        implementation="auto",
         dtype="mixed_bfloat16",
         name="bank",
     )
@@ -114,6 +116,7 @@ def test_the_config_rebuilds_the_bank(bank_class):
     assert revived.intermediate_dim == INNER
     assert revived.activation is keras.activations.gelu
     assert revived.kernel_regularizer.l2 == 0.5
+    assert revived.use_bias is True
 
 
 @pytest.mark.parametrize("bank_class", BANKS)
@@ -141,7 +144,7 @@ def test_an_int_seed_is_reproducible(bank_class):
             2, 3, kernel_initializer=keras.initializers.HeNormal(seed=seed)
         )
         bank.build((None, 5))
-        return [ops.convert_to_numpy(kernel.value) for kernel in bank.kernels()]
+        return [ops.convert_to_numpy(part.kernel) for part in bank.parts()]
 
     for first, again, other in zip(
         weights(1), weights(1), weights(9), strict=True
@@ -155,8 +158,8 @@ def test_a_regularizer_adds_a_loss_for_each_stacked_kernel(bank_class):
     bank = bank_class(EXPERTS, INNER, kernel_regularizer="l2")
     bank.build((None, HIDDEN))
     expected = [
-        0.01 * np.sum(ops.convert_to_numpy(kernel.value) ** 2)
-        for kernel in bank.kernels()
+        0.01 * np.sum(ops.convert_to_numpy(part.kernel) ** 2)
+        for part in bank.parts()
     ]
     np.testing.assert_allclose(
         [float(ops.stop_gradient(loss)) for loss in bank.losses],
@@ -176,6 +179,57 @@ def test_sizes_must_be_positive(name, size):
 def test_the_bank_itself_computes_nothing():
     bank = ExpertBank(2, 3)
     with pytest.raises(NotImplementedError):
-        bank.kernels()
+        bank.parts()
     with pytest.raises(NotImplementedError):
         bank.feed_forward(None, None)
+
+
+@pytest.mark.parametrize("bank_class", BANKS)
+def test_computing_is_a_function_of_tensors_for_some_of_the_experts(
+    bank_class,
+):
+    bank = bank_class(EXPERTS, INNER, use_bias=True)
+    rows = draw(EXPERTS, 2, HIDDEN)
+    bank.build((None, HIDDEN))
+    for index, part in enumerate(bank.parts()):
+        part.bias.assign(draw(*part.bias.shape, seed=index))
+    expected = ops.convert_to_numpy(ops.stop_gradient(bank(rows)))
+    last_two = [tensor[1:] for tensor in bank.tensors()]
+    outputs = bank.compute(ops.convert_to_tensor(rows[1:]), None, *last_two)
+    np.testing.assert_allclose(
+        ops.convert_to_numpy(ops.stop_gradient(outputs)),
+        expected[1:],
+        rtol=1e-5,
+        atol=1e-6,
+    )
+
+
+@pytest.mark.parametrize("bank_class", BANKS)
+def test_biases_are_added_in_both_layers_of_an_expert(bank_class):
+    bank = bank_class(EXPERTS, INNER, use_bias=True)
+    rows = draw(6, HIDDEN)
+    bank.build((None, HIDDEN))
+    for index, part in enumerate(bank.parts()):
+        part.bias.assign(draw(*part.bias.shape, seed=index))
+    first, last = (
+        [ops.convert_to_numpy(each).astype("float64") for each in weights]
+        for weights in (
+            (bank.parts()[0].kernel, bank.parts()[0].bias),
+            (bank.parts()[1].kernel, bank.parts()[1].bias),
+        )
+    )
+
+    def silu(x):
+        return x / (1.0 + np.exp(-x))
+
+    outputs = ops.convert_to_numpy(ops.stop_gradient(bank(rows, SIZES)))
+    for row, expert in enumerate([0, 0, 2, 2, 2]):
+        hidden = rows[row] @ first[0][expert] + first[1][expert]
+        if bank_class is GatedExperts:
+            hidden = silu(hidden[:INNER]) * hidden[INNER:]
+        else:
+            hidden = silu(hidden)
+        expected = hidden @ last[0][expert] + last[1][expert]
+        np.testing.assert_allclose(outputs[row], expected, atol=1e-6)
+    # A row of nobody gets no bias either.
+    np.testing.assert_array_equal(outputs[5], np.zeros(HIDDEN))

@@ -19,6 +19,7 @@ from keras_moe.layers import SparseMoE
 from keras_moe.layers import TopKRouter
 from keras_moe.models import MixtralBackbone
 from keras_moe.models import MixtralCausalLM
+from keras_moe.routing import Capacity
 
 HIDDEN, LENGTH, EXPERTS = 6, 7, 5
 PATIENCE = 240  # seconds
@@ -34,10 +35,13 @@ def make_model():
         4,
         gated=False,
         activation="gelu",
-        eval_capacity_factor=0.6,
-        dispatcher="capacity",
-        priority="score",
-        router=TopKRouter(EXPERTS, 3, score_function="sigmoid"),
+        strategy="slots",
+        router=TopKRouter(
+            EXPERTS,
+            3,
+            score_function="sigmoid",
+            capacity=Capacity(eval_factor=0.6, priority="score"),
+        ),
         name="plain",
     )(x)
     x = x + SharedExpertMoE(

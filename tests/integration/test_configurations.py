@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 from keras import ops
 
+from keras_moe import balancing
 from keras_moe import blocks
 from keras_moe import experts
 from keras_moe import layers
 from keras_moe import models
+from keras_moe import routing
 from keras_moe.callbacks import RoutingMonitor
 
 # One of each class, with the arguments that it cannot do without. Parts come
@@ -24,6 +26,13 @@ REQUIRED = {
     layers.TopKRouter: {"num_experts": 4},
     experts.FeedForwardExperts: {"num_experts": 4, "intermediate_dim": 4},
     experts.GatedExperts: {"num_experts": 4, "intermediate_dim": 4},
+    experts.GroupedDense: {"num_experts": 4, "units": 4},
+    balancing.ExpertBias: {},
+    balancing.LoadBalancingLoss: {},
+    balancing.RouterZLoss: {},
+    routing.Capacity: {},
+    routing.CombineWeights: {},
+    routing.ExpertGroups: {"num_groups": 4, "num_limited": 2},
     experts.PerExpertInitializer: {"initializer": "glorot_uniform"},
     blocks.DecoderBlock: {
         "attention": lambda: blocks.GroupedQueryAttention(2, 1),
@@ -59,16 +68,15 @@ REQUIRED = {
 MORE = {
     layers.TopKRouter: {
         "score_function": "sigmoid",
-        "use_expert_bias": True,
-        "expert_bias_update_rate": 0.5,
-        "num_expert_groups": 2,
-        "num_limited_groups": 1,
-        "normalize_combine_weights": True,
+        "balancing": balancing.ExpertBias(0.5),
+        "expert_groups": routing.ExpertGroups(2, 1),
+        "combine_weights": routing.CombineWeights(normalize=True),
         "seed": 3,
     },
-    layers.SparseMoE: {"capacity_factor": 1.5, "eval_capacity_factor": 2.0},
+    routing.Capacity: {"factor": 1.5, "eval_factor": 2.0},
+    layers.SparseMoE: {"capacity": routing.Capacity(1.5, 2.0)},
     layers.SharedExpertMoE: {
-        "expert_capacity": 3,
+        "capacity": routing.Capacity(slots=3),
         "shared_intermediate_dim": 3,
     },
     blocks.GroupedQueryAttention: {
@@ -119,7 +127,8 @@ def test_every_public_class_is_listed():
         for each in public
         if isinstance(each, type) and issubclass(each, keras.layers.Layer)
     }
-    assert layer_classes <= {*REQUIRED, experts.ExpertBank}
+    abstract = {experts.ExpertBank, layers.Router}
+    assert layer_classes <= {*REQUIRED, *abstract}
 
 
 @pytest.mark.once
@@ -153,11 +162,12 @@ def test_a_backbone_takes_numpy_numbers():
         hidden_dim=np.int64(8),
         intermediate_dim=np.int64(4),
         num_experts=np.int64(4),
-        capacity_factor=np.float32(1.5),
+        router={"capacity": routing.Capacity(np.float32(1.5))},
         dropout=np.float32(0.5),
     ).get_config()
     json.dumps(config)
-    assert config["capacity_factor"] == 1.5
+    capacity = config["router"]["capacity"]
+    assert capacity["config"]["factor"] == 1.5
 
 
 def test_a_monitor_takes_a_numpy_number():
@@ -167,7 +177,8 @@ def test_a_monitor_takes_a_numpy_number():
 @pytest.mark.parametrize("factor", [np.float32(1.5), np.float16(1.5), 1.5])
 def test_a_capacity_factor_of_any_width_is_saved(factor, tmp_path):
     inputs = keras.Input((5, 6))
-    layer = layers.SparseMoE(4, np.int64(4), eval_capacity_factor=factor)
+    capacity = routing.Capacity(eval_factor=factor)
+    layer = layers.SparseMoE(4, np.int64(4), capacity=capacity)
     model = keras.Model(inputs, layer(inputs))
     model.save(tmp_path / "model.keras")
     loaded = keras.saving.load_model(tmp_path / "model.keras")

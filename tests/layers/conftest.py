@@ -13,7 +13,7 @@ class Step(NamedTuple):
 
     outputs: np.ndarray
     losses: list  # of floats, in the order of `add_loss`
-    gradients: dict  # "inputs" and the name of each trainable variable
+    gradients: dict  # "inputs" and the path of each variable in the layer
 
 
 @pytest.fixture
@@ -111,7 +111,9 @@ def _tensorflow_step(layer, form):
 
 
 def _step(layer, outputs, losses, gradients):
-    names = ["inputs", *(v.name for v in layer.trainable_variables)]
+    paths = [v.path.partition("/")[2] for v in layer.trainable_variables]
+    names = ["inputs", *paths]
+    assert len(set(names)) == len(names)
     return Step(
         _to_numpy(outputs),
         [float(_to_numpy(loss)) for loss in losses],

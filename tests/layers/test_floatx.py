@@ -8,15 +8,17 @@ import pytest
 from keras import ops
 
 from keras_moe import testing
+from keras_moe.balancing import ExpertBias
 from keras_moe.layers import SharedExpertMoE
 from keras_moe.layers import SparseMoE
 from keras_moe.layers import TopKRouter
+from keras_moe.routing import Capacity
+from keras_moe.routing import CombineWeights
+from keras_moe.routing import ExpertGroups
 
 CAPACITY = {
-    "dispatcher": "capacity",
-    "capacity_factor": 0.6,
-    "eval_capacity_factor": 0.6,
-    "priority": "score",
+    "strategy": "slots",
+    "capacity": Capacity(0.6, 0.6, priority="score"),
 }
 exhaustive = pytest.mark.exhaustive
 
@@ -41,22 +43,19 @@ def make_router():
         4,
         2,
         score_function="sigmoid",
-        use_expert_bias=True,
-        expert_bias_update_rate=0.01,
-        num_expert_groups=2,
-        num_limited_groups=1,
-        group_score="top2_sum",
-        combine_weights_power=2.0,
+        balancing=[ExpertBias(0.01), "load_balancing_loss", "router_z_loss"],
+        expert_groups=ExpertGroups(2, 1, "top2_sum"),
+        combine_weights=CombineWeights(power=2.0, scale=2.5),
         jitter_noise=0.1,
-        route_scale=2.5,
         kernel_regularizer="l2",
+        name="router",
     )
 
 
 LAYERS = {
     "sorted": lambda: SparseMoE(4, 8, router=make_router()),
-    "capacity": lambda: SparseMoE(4, 8, **CAPACITY),
-    "dense": lambda: SparseMoE(4, 8, dispatcher="dense", gated=False),
+    "slots": lambda: SparseMoE(4, 8, **CAPACITY),
+    "dense": lambda: SparseMoE(4, 8, strategy="dense", gated=False),
     "shared": lambda: SharedExpertMoE(4, 8, use_shared_expert_gate=True),
 }
 
@@ -68,8 +67,8 @@ LAYERS = {
         ("float64", ["sorted", "dense"]),
         ("bfloat16", ["sorted", "dense"]),
         pytest.param("float16", ["sorted", "dense"], marks=exhaustive),
-        pytest.param("float64", ["capacity", "shared"], marks=exhaustive),
-        pytest.param("float16", ["capacity", "shared"], marks=exhaustive),
+        pytest.param("float64", ["slots", "shared"], marks=exhaustive),
+        pytest.param("float16", ["slots", "shared"], marks=exhaustive),
     ],
 )
 def test_a_model_trains_under_every_floatx(floatx, names, wide, backend):
@@ -114,15 +113,15 @@ def test_a_float64_layer_agrees_with_the_oracle(
         top_k=2,
         load_balancing_loss_weight=0.01,
         router_z_loss_weight=0.001,
-        capacity_factor=arguments.get("capacity_factor"),
-        priority=arguments.get("priority", "position"),
+        capacity_factor=arguments.get("capacity", Capacity()).factor,
+        priority=arguments.get("capacity", Capacity()).priority,
     )
     gate, up = expected.gate_kernel, expected.up_kernel
     wanted = {
         "inputs": expected.inputs,
-        "kernel": expected.router_kernel,
-        "gate_up_kernel": np.concatenate([gate, up], axis=-1),
-        "down_kernel": expected.down_kernel,
+        "router/kernel": expected.router_kernel,
+        "experts/gate_up/kernel": np.concatenate([gate, up], axis=-1),
+        "experts/down/kernel": expected.down_kernel,
     }
     assert step.gradients.keys() == wanted.keys()
     for name, gradient in step.gradients.items():
@@ -135,7 +134,7 @@ def test_a_float64_layer_agrees_with_the_oracle(
     "name",
     [
         "sorted",
-        pytest.param("capacity", marks=exhaustive),
+        pytest.param("slots", marks=exhaustive),
         pytest.param("dense", marks=exhaustive),
         pytest.param("shared", marks=exhaustive),
     ],

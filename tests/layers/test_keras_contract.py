@@ -90,6 +90,18 @@ def test_keras_own_layer_test(name):
     )
 
 
+def test_keras_own_test_of_a_grouped_dense_layer():
+    TestCase().run_layer_test(
+        experts.GroupedDense,
+        init_kwargs={"num_experts": 2, "units": 4, "use_bias": True},
+        input_shape=SHAPE,
+        expected_output_shape=(2, 5, 4),
+        expected_num_trainable_weights=2,
+        expected_num_non_trainable_weights=0,
+        supports_masking=False,
+    )
+
+
 @pytest.mark.parametrize("name", ["GatedExperts", "FeedForwardExperts"])
 def test_keras_own_test_of_experts(name):
     # Blocks of rows, one for each of two experts.
@@ -105,7 +117,7 @@ def test_keras_own_test_of_experts(name):
 
 
 def test_keras_own_test_of_a_router():
-    routers = {"num_experts": 4, "top_k": 2, "use_expert_bias": True}
+    routers = {"num_experts": 4, "top_k": 2, "balancing": "expert_bias"}
     TestCase().run_layer_test(
         layers.TopKRouter,
         init_kwargs=routers,

@@ -5,10 +5,13 @@ import numpy as np
 import pytest
 from keras import ops
 
+from keras_moe.layers import Router
 from keras_moe.layers import SharedExpertMoE
 from keras_moe.layers import SparseMoE
 from keras_moe.losses import load_balancing_loss
+from keras_moe.routing import Capacity
 from keras_moe.routing import choose_top_k
+from keras_moe.routing import count_tokens
 
 HIDDEN, EXPERTS = 6, 5
 
@@ -24,11 +27,11 @@ def scope(mode):
 
 
 @keras.saving.register_keras_serializable(package="tests")
-class CountingRouter(keras.layers.Layer):
+class CountingRouter(Router):
     """A router of one's own: with parts, a loss, and state."""
 
-    def __init__(self, **kwargs):
-        super().__init__(**{**kwargs, "dtype": "float32"})
+    def __init__(self, num_experts, **kwargs):
+        super().__init__(num_experts, balancing=None, **kwargs)
         self.hidden = keras.layers.Dense(
             HIDDEN, "tanh", dtype="float32", name="hidden"
         )
@@ -42,27 +45,31 @@ class CountingRouter(keras.layers.Layer):
         self.calls = self.add_weight(
             name="calls", initializer="zeros", trainable=False
         )
+        super().build(inputs_shape)
 
-    def call(self, inputs, padding_mask=None, training=None):
+    def route(self, inputs, padding_mask=None, training=None):
         logits = self.logits(self.hidden(inputs))
-        plan = choose_top_k(logits, 2, padding_mask=padding_mask)
+        plan = choose_top_k(logits, 2)
         if training:
             self.calls.assign_add(1.0)
-            self.add_loss(0.1 * load_balancing_loss(plan))
+            counted = count_tokens(plan, self.num_experts)
+            self.add_loss(0.1 * load_balancing_loss(counted))
         return plan
 
 
 def make_layer(mode, layer_class=SparseMoE, router=None, **arguments):
     with scope(mode):
         if router is not None:
-            arguments["router"] = router(name="router")
+            arguments["router"] = router(
+                EXPERTS, name="router", capacity=arguments.pop("capacity")
+            )
         return layer_class(EXPERTS, 4, **arguments)
 
 
 def trained(mode, policy, layer_class, jit_compile, router=None):
     """Fit three steps; return losses, weights, outputs and counters."""
     layer = make_layer(
-        mode, layer_class, router, capacity_factor=1.0, dtype=policy
+        mode, layer_class, router, capacity=Capacity(1.0), dtype=policy
     )
     sparse = getattr(layer, "routed_experts", layer)
     sparse.statistics.enabled = True
@@ -117,17 +124,17 @@ def test_training_gives_the_same_numbers(
 
 @pytest.mark.sweep(first=1)
 @pytest.mark.parametrize(
-    ("dispatcher", "policy"),
-    [("capacity", "float32"), ("sorted", "mixed_bfloat16")],
+    ("strategy", "policy"),
+    [("slots", "float32"), ("sorted", "mixed_bfloat16")],
 )
 def test_gradients_are_the_same(
-    dispatcher, policy, make_step, form, fill_weights
+    strategy, policy, make_step, form, fill_weights
 ):
     inputs, cotangent = draw(2, 7, HIDDEN), draw(2, 7, HIDDEN, seed=1)
     steps = []
     for mode in (None, "full"):
         layer = make_layer(
-            mode, dispatcher=dispatcher, capacity_factor=1.0, dtype=policy
+            mode, strategy=strategy, capacity=Capacity(1.0), dtype=policy
         )
         layer.build(inputs.shape)
         fill_weights(layer)

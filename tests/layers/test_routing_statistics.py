@@ -9,6 +9,7 @@ from keras_moe import testing
 from keras_moe.layers import RoutingStatistics
 from keras_moe.layers import SparseMoE
 from keras_moe.layers import TopKRouter
+from keras_moe.routing import Capacity
 
 JIT = keras.config.backend() != "torch"
 HIDDEN, EXPERTS = 6, 5
@@ -19,7 +20,7 @@ def draw(*shape, seed=0):
 
 
 def make_model(policy="float32", jit_compile="auto"):
-    layer = SparseMoE(EXPERTS, 4, capacity_factor=0.75, dtype=policy)
+    layer = SparseMoE(EXPERTS, 4, capacity=Capacity(0.75), dtype=policy)
     inputs = keras.Input((7, HIDDEN))
     mask = keras.Input((7,), dtype="bool")
     model = keras.Model([inputs, mask], layer(inputs, padding_mask=mask))
@@ -36,7 +37,7 @@ def data():
 def oracle_of(layer, inputs, mask):
     """The numbers of one step, for its batch."""
     gate_up, down = (
-        ops.convert_to_numpy(kernel.value) for kernel in layer.experts.kernels()
+        ops.convert_to_numpy(part.kernel) for part in layer.experts.parts()
     )
     result = testing.moe(
         inputs,
@@ -140,7 +141,10 @@ def test_only_switched_on_there_are_updates_in_the_program(enabled, backend):
 
 def test_statistics_are_no_weights_and_are_not_counted():
     model, layer = make_model()
-    kernels = [layer.router.kernel, *layer.experts.kernels()]
+    kernels = [
+        layer.router.kernel,
+        *(part.kernel for part in layer.experts.parts()),
+    ]
     assert {id(w) for w in model.weights} == {id(w) for w in kernels}
     assert layer.non_trainable_weights == []
     assert len(model.get_weights()) == 3
@@ -155,7 +159,7 @@ def test_statistics_are_no_weights_and_are_not_counted():
 def test_statistics_are_not_in_pytorchs_state(backend):
     if backend != "torch":
         pytest.skip("PyTorch's own state")
-    router = TopKRouter(EXPERTS, 2, use_expert_bias=True)
+    router = TopKRouter(EXPERTS, 2, balancing="expert_bias")
     layer = SparseMoE(EXPERTS, 4, router=router)
     inputs = keras.Input((7, HIDDEN))
     model = keras.Model(inputs, layer(inputs))

@@ -6,6 +6,7 @@ from keras import ops
 
 from keras_moe.layers import SharedExpertMoE
 from keras_moe.layers import TopKRouter
+from keras_moe.routing import Capacity
 from keras_moe.testing import run_layer_test
 
 
@@ -30,10 +31,10 @@ def test_the_layer_contract():
             "use_shared_expert_gate": True,
             "activation": "gelu",
             "gated": False,
-            "capacity_factor": 1.25,
-            "eval_capacity_factor": 2.0,
-            "priority": "score",
-            "dispatcher": "dense",
+            "router": TopKRouter(
+                5, 1, capacity=Capacity(1.25, 2.0, priority="score")
+            ),
+            "strategy": "dense",
         },
         input_shape=(2, 7, 6),
         expected_output_shape=(2, 7, 6),

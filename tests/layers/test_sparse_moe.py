@@ -6,9 +6,11 @@ import pytest
 from keras import ops
 
 from keras_moe import testing
+from keras_moe.layers import Router
 from keras_moe.layers import SharedExpertMoE
 from keras_moe.layers import SparseMoE
 from keras_moe.layers import TopKRouter
+from keras_moe.routing import Capacity
 from keras_moe.routing import choose_top_k
 from keras_moe.testing import run_layer_test
 
@@ -18,25 +20,20 @@ def draw(*shape, seed=0):
 
 
 @keras.saving.register_keras_serializable(package="tests")
-class FirstExperts(keras.layers.Layer):
+class FirstExperts(Router):
     """Sends every token to experts 0 and 1: a router without weights."""
 
-    def __init__(self, num_choices, **kwargs):
-        super().__init__(**kwargs)
-        self.num_choices = num_choices
+    def __init__(self, num_experts, step=1.0, **kwargs):
+        super().__init__(num_experts, **kwargs)
+        self.step = step
 
-    def build(self, inputs_shape, padding_mask_shape=None):
-        pass
-
-    def call(self, inputs, padding_mask=None, training=None):
-        logits = -ops.arange(self.num_choices, dtype="float32")
-        shape = (*ops.shape(inputs)[:-1], self.num_choices)
-        return choose_top_k(
-            ops.broadcast_to(logits, shape), 2, padding_mask=padding_mask
-        )
+    def route(self, inputs, padding_mask=None, training=None):
+        logits = -self.step * ops.arange(self.num_experts, dtype="float32")
+        shape = (*ops.shape(inputs)[:-1], self.num_experts)
+        return choose_top_k(ops.broadcast_to(logits, shape), 2)
 
     def get_config(self):
-        return {**super().get_config(), "num_choices": self.num_choices}
+        return {**super().get_config(), "step": self.step}
 
 
 def test_the_layer_contract():
@@ -47,11 +44,11 @@ def test_the_layer_contract():
             "intermediate_dim": 4,
             "top_k": 2,
             "activation": "gelu",
-            "capacity_factor": 1.25,
-            "eval_capacity_factor": 2.0,
+            "router": TopKRouter(
+                5, 2, capacity=Capacity(1.25, 2.0, priority="score")
+            ),
             "gated": False,
-            "priority": "score",
-            "dispatcher": "capacity",
+            "strategy": "slots",
             "kernel_initializer": "he_normal",
         },
         input_shape=(2, 7, 6),
@@ -64,12 +61,12 @@ def test_weights_have_the_promised_names_and_shapes():
     gated = SparseMoE(5, 4)
     gated.build((None, None, 6))
     assert tuple(gated.router.kernel.shape) == (6, 5)
-    assert tuple(gated.experts.gate_up_kernel.shape) == (5, 6, 8)
-    assert tuple(gated.experts.down_kernel.shape) == (5, 4, 6)
+    assert tuple(gated.experts.gate_up.kernel.shape) == (5, 6, 8)
+    assert tuple(gated.experts.down.kernel.shape) == (5, 4, 6)
     plain = SparseMoE(5, 4, gated=False)
     plain.build((None, None, 6))
-    assert tuple(plain.experts.up_kernel.shape) == (5, 6, 4)
-    assert tuple(plain.experts.down_kernel.shape) == (5, 4, 6)
+    assert tuple(plain.experts.up.kernel.shape) == (5, 6, 4)
+    assert tuple(plain.experts.down.kernel.shape) == (5, 4, 6)
 
 
 @pytest.mark.sweep(first=1)
@@ -84,11 +81,11 @@ def test_weights_have_the_promised_names_and_shapes():
 def test_inputs_of_any_rank_are_grouped_by_batch_row(shape, grouped):
     # A capacity makes the groups visible: 2 slots for each row of 7 tokens, 3
     # for a single group of 14.
-    layer = SparseMoE(5, 4, eval_capacity_factor=0.5)
+    layer = SparseMoE(5, 4, capacity=Capacity(eval_factor=0.5))
     inputs = draw(*shape)
     outputs = ops.convert_to_numpy(layer(inputs))
     gate_up, down = (
-        ops.convert_to_numpy(kernel.value) for kernel in layer.experts.kernels()
+        ops.convert_to_numpy(part.kernel) for part in layer.experts.parts()
     )
     expected = testing.moe(
         inputs.reshape(grouped),
@@ -108,25 +105,25 @@ def test_inputs_of_any_rank_are_grouped_by_batch_row(shape, grouped):
     "shape", [(None, 6), (None, None, 6), (None, 3, None, 6), (2, None, 6)]
 )
 def test_unknown_dimensions_stay_unknown(shape):
-    layer = SparseMoE(5, 4, capacity_factor=1.0)
+    layer = SparseMoE(5, 4, capacity=Capacity(1.0))
     assert layer.compute_output_shape(shape) == shape
     assert layer(keras.KerasTensor(shape)).shape == shape
 
 
 def test_a_router_of_ones_own_decides_and_survives_the_config():
-    layer = SparseMoE(5, 4, router=FirstExperts(5, name="first"))
+    layer = SparseMoE(5, 4, router=FirstExperts(5, step=2.0, name="first"))
     revived = SparseMoE.from_config(layer.get_config())
     assert isinstance(revived.router, FirstExperts)
-    assert revived.router.num_choices == 5
+    assert revived.router.num_experts == 5
+    assert revived.router.step == 2.0
     inputs = draw(2, 7, 6)
     revived.build(inputs.shape)
     gate_up, down = (
-        ops.convert_to_numpy(kernel.value)
-        for kernel in revived.experts.kernels()
+        ops.convert_to_numpy(part.kernel) for part in revived.experts.parts()
     )
     gate, up = np.split(gate_up, 2, axis=-1)
-    # softmax of (0, -1): 0.731 and 0.269.
-    weights = np.exp([0.0, -1.0]) / np.sum(np.exp([0.0, -1.0]))
+    # softmax of (0, -2): 0.881 and 0.119.
+    weights = np.exp([0.0, -2.0]) / np.sum(np.exp([0.0, -2.0]))
     expected = sum(
         weight * testing.expert(token, gate[e], up[e], down[e], "silu")
         for e, weight in enumerate(weights)
@@ -173,13 +170,11 @@ def test_a_frozen_layer_has_nothing_to_train():
         ({"top_k": 0}, "`top_k` to be a positive integer"),
         ({"num_experts": 0}, "`num_experts` to be a positive integer"),
         ({"intermediate_dim": -3}, "`intermediate_dim` to be a positive"),
-        ({"capacity_factor": 0.0}, "`capacity_factor` to be positive"),
-        ({"eval_capacity_factor": -1}, "`capacity_factor` to be positive"),
-        ({"priority": "first"}, r"one of \['position', 'score'\]"),
         (
-            {"dispatcher": "fast"},
-            r"one of \['auto', 'sorted', 'capacity', 'dense'\]",
+            {"strategy": "fast"},
+            r"one of \['auto', 'sorted', 'slots', 'dense'\]",
         ),
+        ({"intermediate_dim": None}, "`intermediate_dim` to be a positive"),
         (
             {"router": TopKRouter(num_experts=3)},
             "router.num_experts=3. Make them equal",
@@ -212,18 +207,23 @@ def test_a_mask_of_the_wrong_shape_is_refused(shape):
 
 @pytest.mark.parametrize("training", [False, True])
 def test_static_slots_without_a_capacity_are_refused(training):
-    factors = {"eval_capacity_factor" if training else "capacity_factor": 1.0}
-    layer = SparseMoE(5, 4, dispatcher="capacity", **factors)
-    with pytest.raises(ValueError, match="Set `capacity_factor`"):
+    capacity = Capacity(**{"eval_factor" if training else "factor": 1.0})
+    layer = SparseMoE(5, 4, strategy="slots", capacity=capacity)
+    with pytest.raises(ValueError, match="Give the router a `capacity="):
         layer(draw(2, 7, 6), training=training)
 
 
 @pytest.mark.sweep(first=1)
 @pytest.mark.parametrize("slots", [1, 2, 64])
-@pytest.mark.parametrize("dispatcher", ["sorted", "capacity"])
-def test_a_fixed_capacity_holds_for_every_length(slots, dispatcher):
+@pytest.mark.parametrize("strategy", ["sorted", "slots"])
+def test_a_fixed_capacity_holds_for_every_length(slots, strategy):
     layer = SparseMoE(
-        5, 4, 1, expert_capacity=slots, gated=False, dispatcher=dispatcher
+        5,
+        4,
+        1,
+        capacity=Capacity(slots=slots),
+        gated=False,
+        strategy=strategy,
     )
     for length in (1, 7):
         inputs = np.ones((2, length, 6), "float32")  # all want one expert
@@ -236,37 +236,41 @@ def test_a_fixed_capacity_holds_for_every_length(slots, dispatcher):
 
 
 def test_a_fixed_capacity_survives_the_config():
-    layer = SparseMoE(5, 4, expert_capacity=3)
+    capacity = Capacity(slots=3, priority="score", multiple_of=2)
+    layer = SparseMoE(5, 4, capacity=capacity)
     revived = SparseMoE.from_config(layer.get_config())
-    assert revived.expert_capacity == 3
-    shared = SharedExpertMoE(5, 4, expert_capacity=3)
+    assert revived.router.capacity == capacity
+    shared = SharedExpertMoE(5, 4, capacity=capacity)
     revived = SharedExpertMoE.from_config(shared.get_config())
-    assert revived.routed_experts.expert_capacity == 3
+    assert revived.routed_experts.router.capacity == capacity
 
 
 @pytest.mark.parametrize(
     ("capacity", "message"),
     [
-        ({"expert_capacity": 0}, "`expert_capacity` to be a positive"),
-        ({"expert_capacity": 4, "capacity_factor": 1.0}, "not both"),
-        ({"expert_capacity": 4, "eval_capacity_factor": 1.0}, "not both"),
+        ({"slots": 0}, "`slots` to be a positive"),
+        ({"slots": 4, "factor": 1.0}, "not both"),
+        ({"slots": 4, "eval_factor": 1.0}, "not both"),
+        ({"factor": 0.0}, "`factor` to be positive"),
+        ({"eval_factor": -1}, "`eval_factor` to be positive"),
+        ({"priority": "first"}, r"one of \['position', 'score'\]"),
     ],
 )
 def test_a_capacity_is_given_in_one_way(capacity, message):
     with pytest.raises(ValueError, match=message):
-        SparseMoE(5, 4, **capacity)
+        SparseMoE(5, 4, capacity=Capacity(**capacity))
 
 
-class EvenRouter(keras.layers.Layer):
+class EvenRouter(Router):
     """Reads sizes that only a call with real inputs has; builds nothing."""
 
-    def call(self, inputs, padding_mask=None, training=None):
+    def route(self, inputs, padding_mask=None, training=None):
         num_tokens = inputs.shape[0] * inputs.shape[1]
         logits = np.eye(4, dtype="float32")[np.arange(num_tokens) % 4]
         return choose_top_k(logits.reshape(*inputs.shape[:2], 4), 1)
 
 
 def test_a_router_without_weights_is_called_with_the_inputs_alone():
-    layer = SparseMoE(4, 8, router=EvenRouter())
+    layer = SparseMoE(4, 8, router=EvenRouter(4))
     outputs = layer(np.ones((2, 3, 6), "float32"))
     assert tuple(outputs.shape) == (2, 3, 6)

@@ -7,6 +7,7 @@ from keras import ops
 
 from keras_moe.layers import SparseMoE
 from keras_moe.layers import TopKRouter
+from keras_moe.routing import Capacity
 
 POLICIES = {"mixed_bfloat16": "bfloat16", "mixed_float16": "float16"}
 
@@ -22,56 +23,56 @@ def dtype_of(tensor):
 class Recording(TopKRouter):
     """Keeps its last plan, to look at it from outside."""
 
-    def call(self, inputs, padding_mask=None, training=None):
-        self.plan = super().call(inputs, padding_mask, training)
+    def call(self, inputs, padding_mask=None, training=None, mask=None):
+        self.plan = super().call(inputs, padding_mask, training, mask)
         return self.plan
 
 
-def make_layer(policy, **arguments):
-    router = Recording(5, 2, name="router")
+def make_layer(policy, capacity, **arguments):
+    router = Recording(5, 2, capacity=capacity, name="router")
     return SparseMoE(5, 4, router=router, dtype=policy, **arguments)
 
 
 @pytest.mark.sweep(first=1)
 @pytest.mark.parametrize(
-    ("policy", "dispatcher"),
+    ("policy", "strategy"),
     [
         ("mixed_bfloat16", "sorted"),
-        ("mixed_float16", "capacity"),
+        ("mixed_float16", "slots"),
         ("bfloat16", "dense"),
     ],
 )
 def test_routing_is_float32_and_outputs_have_the_compute_dtype(
-    policy, dispatcher
+    policy, strategy
 ):
-    layer = make_layer(policy, dispatcher=dispatcher, capacity_factor=1.0)
+    layer = make_layer(policy, Capacity(1.0), strategy=strategy)
     outputs = layer(draw(2, 7, 6), training=True)
     assert dtype_of(outputs) == POLICIES.get(policy, policy)
     plan = layer.router.plan
     for tensor in (
-        plan.router_logits,
-        plan.router_probs,
+        plan.scores.logits,
+        plan.scores.probs,
         plan.combine_weights,
         layer.router.kernel,
         *layer.losses,
     ):
         assert dtype_of(tensor) == "float32"
-    assert dtype_of(layer.experts.down_kernel) == (
+    assert dtype_of(layer.experts.down.kernel) == (
         "bfloat16" if policy == "bfloat16" else "float32"
     )
 
 
 @pytest.mark.sweep(first=1)
 @pytest.mark.parametrize(
-    ("policy", "dispatcher", "gated"),
+    ("policy", "strategy", "gated"),
     [
         ("mixed_bfloat16", "sorted", True),
-        ("mixed_float16", "capacity", True),
+        ("mixed_float16", "slots", True),
         ("mixed_bfloat16", "dense", False),
     ],
 )
 def test_half_precision_is_near_float32_with_all_gradients(
-    policy, dispatcher, gated, make_step, form, fill_weights
+    policy, strategy, gated, make_step, form, fill_weights
 ):
     inputs, cotangent = draw(2, 7, 6), draw(2, 7, 6, seed=1)
     mask = np.ones((2, 7), bool)
@@ -82,9 +83,9 @@ def test_half_precision_is_near_float32_with_all_gradients(
         layer = SparseMoE(
             5,
             4,
-            dispatcher=dispatcher,
+            strategy=strategy,
             gated=gated,
-            capacity_factor=1.0,
+            capacity=Capacity(1.0),
             dtype=dtype,
         )
         layer.build(inputs.shape)

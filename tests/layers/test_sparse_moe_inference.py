@@ -5,12 +5,13 @@ import pytest
 from keras import ops
 
 from keras_moe.layers import SparseMoE
+from keras_moe.routing import Capacity
 
 PATHS = [
     ("sorted", None, "position"),
     ("sorted", 0.3, "position"),
     ("sorted", 0.3, "score"),
-    ("capacity", 0.3, "score"),
+    ("slots", 0.3, "score"),
     ("dense", 0.3, "score"),
 ]
 
@@ -19,14 +20,12 @@ def draw(*shape, seed=0):
     return np.random.default_rng(seed).standard_normal(shape).astype("float32")
 
 
-def make_layer(dispatcher, factor, priority):
+def make_layer(strategy, factor, priority):
     layer = SparseMoE(
         5,
         4,
-        dispatcher=dispatcher,
-        capacity_factor=factor,
-        eval_capacity_factor=factor,
-        priority=priority,
+        strategy=strategy,
+        capacity=Capacity(factor, factor, priority=priority),
     )
 
     def infer(inputs):
@@ -53,7 +52,7 @@ def test_a_row_does_not_depend_on_its_neighbours(path):
     np.testing.assert_allclose(alone, together, rtol=1e-5, atol=1e-6)
     if path[1] is not None:
         # Pairs were dropped in every row, or the test would prove little.
-        layer.dispatcher, layer.eval_capacity_factor = "sorted", None
+        layer.strategy, layer.router.capacity = "sorted", None
         dropless = infer(inputs)
         assert (np.abs(dropless - together).max(axis=(1, 2)) > 1e-3).all()
 
@@ -77,7 +76,7 @@ def test_a_nan_in_one_token_leaves_the_others_finite(path):
 
 
 def test_each_mode_has_its_own_capacity():
-    layer = SparseMoE(5, 4, 1, capacity_factor=0.5, eval_capacity_factor=None)
+    layer = SparseMoE(5, 4, 1, capacity=Capacity(0.5, eval_factor=None))
     inputs = np.tile(draw(1, 1, 6), (2, 7, 1))  # all want the same expert
 
     def dropped(training):
@@ -89,7 +88,7 @@ def test_each_mode_has_its_own_capacity():
     expected = np.tile(np.arange(7) >= 1, (2, 1))
     np.testing.assert_array_equal(dropped(training=True), expected)
     assert not dropped(training=False).any()
-    layer.capacity_factor, layer.eval_capacity_factor = None, 1.0
+    layer.router.capacity = Capacity(factor=None, eval_factor=1.0)
     assert not dropped(training=True).any()
     np.testing.assert_array_equal(
         dropped(training=False), np.tile(np.arange(7) >= 2, (2, 1))

@@ -8,6 +8,7 @@ from keras import ops
 from keras_moe.layers import SharedExpertMoE
 from keras_moe.layers import SparseMoE
 from keras_moe.layers import TopKRouter
+from keras_moe.routing import Capacity
 
 TOKEN_IDS = np.array([[3, 1, 2, 5, 4, 0, 0], [5, 0, 4, 4, 1, 2, 3]], "int32")
 MASK = TOKEN_IDS != 0
@@ -23,11 +24,13 @@ def numpy(tensor):
 
 @pytest.mark.sweep(first=1)
 @pytest.mark.parametrize(
-    ("dispatcher", "dtype"),
-    [("sorted", "bool"), ("capacity", "int32"), ("dense", "float32")],
+    ("strategy", "dtype"),
+    [("sorted", "bool"), ("slots", "int32"), ("dense", "float32")],
 )
-def test_padding_gets_exactly_zero(dispatcher, dtype):
-    layer = SparseMoE(5, 4, dispatcher=dispatcher, eval_capacity_factor=9.0)
+def test_padding_gets_exactly_zero(strategy, dtype):
+    layer = SparseMoE(
+        5, 4, strategy=strategy, capacity=Capacity(eval_factor=9.0)
+    )
     inputs = draw(2, 7, 6)
     outputs = numpy(layer(inputs, padding_mask=MASK.astype(dtype)))
     assert np.all(outputs[~MASK] == 0.0)
@@ -37,9 +40,11 @@ def test_padding_gets_exactly_zero(dispatcher, dtype):
     )
 
 
-@pytest.mark.parametrize("dispatcher", ["sorted", "capacity", "dense"])
-def test_nan_in_padding_stays_there(dispatcher):
-    layer = SparseMoE(5, 4, dispatcher=dispatcher, eval_capacity_factor=9.0)
+@pytest.mark.parametrize("strategy", ["sorted", "slots", "dense"])
+def test_nan_in_padding_stays_there(strategy):
+    layer = SparseMoE(
+        5, 4, strategy=strategy, capacity=Capacity(eval_factor=9.0)
+    )
     inputs = draw(2, 7, 6)
     expected = numpy(layer(inputs, padding_mask=MASK))
     inputs[~MASK] = np.nan
@@ -62,7 +67,7 @@ class Embedded:
 
 @pytest.mark.parametrize("layer_class", [SparseMoE, SharedExpertMoE])
 def test_a_keras_mask_and_the_argument_agree(layer_class):
-    embedded = Embedded(layer_class(5, 4, eval_capacity_factor=0.4))
+    embedded = Embedded(layer_class(5, 4, capacity=Capacity(eval_factor=0.4)))
     by_argument = embedded.layer(
         embedded.plain(TOKEN_IDS), padding_mask=MASK, training=False
     )
@@ -75,7 +80,7 @@ def test_a_keras_mask_and_the_argument_agree(layer_class):
 
 @pytest.mark.parametrize("layer_class", [SparseMoE, SharedExpertMoE])
 def test_a_keras_mask_and_the_argument_compose(layer_class):
-    embedded = Embedded(layer_class(5, 4, eval_capacity_factor=0.4))
+    embedded = Embedded(layer_class(5, 4, capacity=Capacity(eval_factor=0.4)))
     also_hidden = np.ones_like(MASK)
     also_hidden[1, 2:4] = False
     both = embedded.layer(
@@ -90,7 +95,7 @@ def test_a_keras_mask_and_the_argument_compose(layer_class):
 
 
 def test_masks_compose_in_a_functional_model_and_go_on_downstream():
-    embedded = Embedded(SparseMoE(5, 4, eval_capacity_factor=0.4))
+    embedded = Embedded(SparseMoE(5, 4, capacity=Capacity(eval_factor=0.4)))
     token_ids = keras.Input((7,), dtype="int32")
     padding_mask = keras.Input((7,), dtype="bool")
     hidden = embedded.layer(
@@ -143,7 +148,7 @@ def test_a_router_by_itself_uses_a_keras_mask():
     by_keras = router(embedded.masked(TOKEN_IDS), training=True)
     losses = [float(numpy(loss)) for loss in router.losses]
     np.testing.assert_array_equal(
-        ops.convert_to_numpy(by_keras.padding_mask),
-        ops.convert_to_numpy(by_argument.padding_mask),
+        ops.convert_to_numpy(by_keras.scores.padding_mask),
+        ops.convert_to_numpy(by_argument.scores.padding_mask),
     )
     np.testing.assert_allclose(losses, expected, rtol=1e-6)

@@ -6,8 +6,12 @@ import pytest
 from keras import ops
 
 from keras_moe import testing
+from keras_moe.balancing import LoadBalancingLoss
+from keras_moe.balancing import RouterZLoss
 from keras_moe.layers import SparseMoE
 from keras_moe.layers import TopKRouter
+from keras_moe.routing import Capacity
+from keras_moe.routing import CombineWeights
 
 # Relative to the largest number of an array: entries that nearly cancel have
 # no relative accuracy of their own.
@@ -20,16 +24,16 @@ LOAD_BALANCING, ROUTER_Z = 0.5, 0.1
 EQUAL_SCORES = "all scores equal"
 
 PATHS = [
-    # dispatcher, gated, capacity_factor, priority; every kind comes first
+    # strategy, gated, capacity_factor, priority; every kind comes first
     ("sorted", True, None, "position"),
     ("sorted", True, 0.6, "score"),
     ("sorted", False, 0.6, "score"),
-    ("capacity", True, 0.6, "position"),
-    ("capacity", False, 0.6, "position"),
+    ("slots", True, 0.6, "position"),
+    ("slots", False, 0.6, "position"),
     ("dense", True, 0.6, "position"),
     ("sorted", True, 0.6, "position"),
     ("sorted", False, None, "position"),
-    ("capacity", True, 0.6, "score"),
+    ("slots", True, 0.6, "score"),
     ("dense", True, None, "position"),
     ("dense", False, 0.6, "score"),
 ]
@@ -47,8 +51,7 @@ def difference(actual, expected):
 
 def make_layer(num_experts, intermediate_dim, top_k, router=None, **arguments):
     router = {
-        "load_balancing_loss_weight": LOAD_BALANCING,
-        "router_z_loss_weight": ROUTER_Z,
+        "balancing": [LoadBalancingLoss(LOAD_BALANCING), RouterZLoss(ROUTER_Z)],
         **(router or {}),
     }
     return SparseMoE(
@@ -66,17 +69,18 @@ def check_against_oracle(step, layer, inputs, padding_mask, **router):
     actual = step(inputs, padding_mask, cotangent)
 
     kernels = [
-        ops.convert_to_numpy(kernel.value) for kernel in layer.experts.kernels()
+        ops.convert_to_numpy(part.kernel) for part in layer.experts.parts()
     ]
     if layer.gated:
         kernels = [*np.split(kernels[0], 2, axis=-1), kernels[1]]
     else:
         kernels = [None, *kernels]
     arguments = (inputs, ops.convert_to_numpy(layer.router.kernel.value))
+    capacity = layer.router.capacity or Capacity()
     options = {
         "top_k": layer.router.top_k,
-        "capacity_factor": layer.capacity_factor,
-        "priority": layer.priority,
+        "capacity_factor": capacity.factor,
+        "priority": capacity.priority,
         "padding_mask": padding_mask,
         **router,
     }
@@ -102,13 +106,13 @@ def check_against_oracle(step, layer, inputs, padding_mask, **router):
     )
     wanted = {
         "inputs": gradients.inputs,
-        "kernel": gradients.router_kernel,
-        "up_kernel": gradients.up_kernel,
-        "down_kernel": gradients.down_kernel,
+        "router/kernel": gradients.router_kernel,
+        "experts/up/kernel": gradients.up_kernel,
+        "experts/down/kernel": gradients.down_kernel,
     }
     if layer.gated:
-        wanted["gate_up_kernel"] = np.concatenate(
-            [gradients.gate_kernel, wanted.pop("up_kernel")], axis=-1
+        wanted["experts/gate_up/kernel"] = np.concatenate(
+            [gradients.gate_kernel, wanted.pop("experts/up/kernel")], axis=-1
         )
     assert actual.gradients.keys() == wanted.keys()
     for name, gradient in wanted.items():
@@ -149,15 +153,14 @@ def scenarios():
 
 
 def check_path(path, make_step, form, fill_weights):
-    dispatcher, gated, capacity_factor, priority = path
+    strategy, gated, capacity_factor, priority = path
     layer = make_layer(
         EXPERTS,
         INNER,
         TOP_K,
-        dispatcher=dispatcher,
+        router={"capacity": Capacity(capacity_factor, priority=priority)},
+        strategy=strategy,
         gated=gated,
-        capacity_factor=capacity_factor,
-        priority=priority,
     )
     layer.build((GROUPS, LENGTH, HIDDEN))
     fill_weights(layer)
@@ -186,7 +189,7 @@ def test_every_path_agrees_with_the_oracle(path, make_step, form, fill_weights):
 
 
 # XLA takes another grouped product. Compiling the sorts takes seconds, so the
-# paths are chosen to hold every dispatcher, both experts and both priorities.
+# paths are chosen to hold every strategy, both experts and both priorities.
 @pytest.mark.skipif(
     keras.config.backend() != "tensorflow", reason="is what JAX always does"
 )
@@ -195,7 +198,7 @@ def test_every_path_agrees_with_the_oracle(path, make_step, form, fill_weights):
     [
         ("sorted", True, None, "position"),
         ("sorted", False, 0.6, "score"),
-        ("capacity", True, 0.6, "position"),
+        ("slots", True, 0.6, "position"),
     ],
     ids=str,
 )
@@ -217,25 +220,25 @@ SIZES = {
 
 @pytest.mark.sweep(first=3)
 @pytest.mark.parametrize(
-    ("size", "dispatcher"),
+    ("size", "strategy"),
     [
         *((size, "sorted") for size in SIZES),
-        ("one token", "capacity"),
-        ("one expert", "capacity"),
-        ("odd sizes", "capacity"),
+        ("one token", "slots"),
+        ("one expert", "slots"),
+        ("odd sizes", "slots"),
         ("odd sizes", "dense"),
     ],
 )
 def test_every_size_agrees_with_the_oracle(
-    size, dispatcher, make_step, form, fill_weights
+    size, strategy, make_step, form, fill_weights
 ):
     groups, length, hidden, inner, experts, top_k = SIZES[size]
     layer = make_layer(
         experts,
         inner,
         top_k,
-        dispatcher=dispatcher,
-        capacity_factor=1.0 if dispatcher == "capacity" else None,
+        router={"capacity": Capacity(1.0) if strategy == "slots" else None},
+        strategy=strategy,
     )
     layer.build((groups, length, hidden))
     fill_weights(layer)
@@ -266,8 +269,7 @@ def test_every_router_agrees_with_the_oracle(
         top_k,
         router={
             "score_function": score_function,
-            "normalize_combine_weights": normalize,
-            "route_scale": route_scale,
+            "combine_weights": CombineWeights(normalize, scale=route_scale),
         },
     )
     layer.build((GROUPS, LENGTH, HIDDEN))

@@ -6,8 +6,11 @@ import pytest
 from keras import ops
 
 from keras_moe import testing
+from keras_moe.balancing import LoadBalancingLoss
+from keras_moe.balancing import RouterZLoss
 from keras_moe.layers import SparseMoE
 from keras_moe.layers import TopKRouter
+from keras_moe.routing import Capacity
 
 # XLA; on TensorFlow it takes seconds to compile, hence where it matters only.
 JIT = keras.config.backend() != "torch"
@@ -28,7 +31,7 @@ def make_model(layer, learning_rate=0.0, **arguments):
 
 def oracle_of(layer, inputs, capacity_factor):
     gate_up, down = (
-        ops.convert_to_numpy(kernel.value) for kernel in layer.experts.kernels()
+        ops.convert_to_numpy(part.kernel) for part in layer.experts.parts()
     )
     return testing.moe(
         inputs,
@@ -42,15 +45,12 @@ def oracle_of(layer, inputs, capacity_factor):
 
 def test_fit_reports_the_task_loss_plus_the_weighted_router_losses():
     router = TopKRouter(
-        EXPERTS, 2, load_balancing_loss_weight=0.5, router_z_loss_weight=0.25
-    )
-    layer = SparseMoE(
         EXPERTS,
-        4,
-        router=router,
-        capacity_factor=0.5,
-        eval_capacity_factor=2.0,
+        2,
+        balancing=[LoadBalancingLoss(0.5), RouterZLoss(0.25)],
+        capacity=Capacity(0.5, eval_factor=2.0),
     )
+    layer = SparseMoE(EXPERTS, 4, router=router)
     model = make_model(layer, jit_compile=JIT)
     inputs, targets = draw(4, 7, HIDDEN), draw(4, 7, HIDDEN, seed=1)
     history = model.fit(inputs, targets, batch_size=4, verbose=0).history
@@ -77,7 +77,7 @@ def test_fit_reports_the_task_loss_plus_the_weighted_router_losses():
 
 
 def test_fit_takes_a_smaller_last_batch_and_other_lengths_and_learns():
-    layer = SparseMoE(EXPERTS, 8, capacity_factor=1.25)
+    layer = SparseMoE(EXPERTS, 8, capacity=Capacity(1.25))
     model = make_model(layer, learning_rate=0.5)
     for num_rows, length in ((5, 5), (2, 3)):
         inputs = draw(num_rows, length, HIDDEN)
@@ -91,7 +91,7 @@ def test_fit_takes_a_smaller_last_batch_and_other_lengths_and_learns():
 @pytest.mark.sweep(first=1)
 @pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
 def test_fit_in_half_precision_moves_every_weight(policy):
-    layer = SparseMoE(EXPERTS, 4, capacity_factor=1.0, dtype=policy)
+    layer = SparseMoE(EXPERTS, 4, capacity=Capacity(1.0), dtype=policy)
     inputs, targets = draw(4, 7, HIDDEN), draw(4, 7, HIDDEN, seed=1)
     model = make_model(layer, learning_rate=0.1, auto_scale_loss=True)
 
@@ -113,24 +113,23 @@ def test_fit_in_half_precision_moves_every_weight(policy):
     keras.config.backend() != "tensorflow", reason="others know their shapes"
 )
 @pytest.mark.parametrize(
-    ("dispatcher", "jit_compile"),
+    ("strategy", "jit_compile"),
     [
         ("sorted", False),
         ("sorted", True),
-        ("capacity", False),
-        ("capacity", True),
+        ("slots", False),
+        ("slots", True),
         ("dense", False),
     ],
 )
-def test_shapes_unknown_while_tensorflow_traces(dispatcher, jit_compile):
+def test_shapes_unknown_while_tensorflow_traces(strategy, jit_compile):
     import tensorflow as tf
 
     layer = SparseMoE(
         EXPERTS,
         4,
-        dispatcher=dispatcher,
-        eval_capacity_factor=0.5,
-        priority="score",
+        strategy=strategy,
+        capacity=Capacity(eval_factor=0.5, priority="score"),
     )
     layer.build((None, None, HIDDEN))
 
@@ -161,7 +160,8 @@ def test_shapes_unknown_while_tensorflow_traces(dispatcher, jit_compile):
 def test_torch_compiles_the_layer_as_one_graph():
     import torch
 
-    layer = SparseMoE(EXPERTS, 4, eval_capacity_factor=0.5, priority="score")
+    capacity = Capacity(eval_factor=0.5, priority="score")
+    layer = SparseMoE(EXPERTS, 4, capacity=capacity)
     inputs = torch.from_numpy(draw(2, 7, HIDDEN))
     with torch.no_grad():
         expected = layer(inputs, training=False)

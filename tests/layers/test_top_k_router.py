@@ -6,7 +6,12 @@ import pytest
 from keras import ops
 
 from keras_moe import testing
+from keras_moe.balancing import ExpertBias
+from keras_moe.balancing import LoadBalancingLoss
+from keras_moe.balancing import RouterZLoss
 from keras_moe.layers import TopKRouter
+from keras_moe.routing import CombineWeights
+from keras_moe.routing import ExpertGroups
 from keras_moe.testing import run_layer_test
 
 
@@ -30,11 +35,9 @@ def test_the_layer_contract():
             "num_experts": 4,
             "top_k": 2,
             "score_function": "sigmoid",
-            "normalize_combine_weights": False,
-            "route_scale": 2.5,
+            "combine_weights": CombineWeights(normalize=False, scale=2.5),
             "jitter_noise": 0.125,
-            "load_balancing_loss_weight": 0.5,
-            "router_z_loss_weight": 0.25,
+            "balancing": [LoadBalancingLoss(0.5), RouterZLoss(0.25)],
             "kernel_initializer": "he_normal",
             "seed": 3,
         },
@@ -42,6 +45,7 @@ def test_the_layer_contract():
         expected_output_shape=[
             (2, 3, 2),
             (2, 3, 2),
+            (2, 4),
             (2, 3, 4),
             (2, 3, 4),
             (2, 3),
@@ -67,7 +71,7 @@ def test_inputs_of_any_rank_are_routed_as_the_oracle_does(shape):
         expected.combine_weights,
         rtol=1e-5,
     )
-    assert tuple(plan.padding_mask.shape) == shape[:-1]
+    assert tuple(plan.scores.padding_mask.shape) == shape[:-1]
 
 
 def test_unknown_dimensions_stay_unknown():
@@ -75,10 +79,10 @@ def test_unknown_dimensions_stay_unknown():
     plan = router(keras.KerasTensor((None, None, 5), dtype="float16"))
     assert plan.expert_indices.shape == (None, None, 3)
     assert plan.expert_indices.dtype == "int32"
-    assert plan.router_logits.shape == (None, None, 4)
-    assert plan.router_logits.dtype == "float32"
-    assert plan.padding_mask.shape == (None, None)
-    assert plan.padding_mask.dtype == "bool"
+    assert plan.scores.logits.shape == (None, None, 4)
+    assert plan.scores.logits.dtype == "float32"
+    assert plan.scores.padding_mask.shape == (None, None)
+    assert plan.scores.padding_mask.dtype == "bool"
 
 
 @pytest.mark.parametrize("policy", ["bfloat16", "mixed_float16", "float16"])
@@ -95,15 +99,15 @@ def test_everything_is_float32_under_every_policy(policy):
             keras.backend.standardize_dtype(tensor.dtype)
             for tensor in (
                 plan.combine_weights,
-                plan.router_logits,
-                plan.router_probs,
+                plan.scores.logits,
+                plan.scores.probs,
                 *router.losses,
             )
         }
         assert dtypes == {"float32"}
         # Not only the label: half precision would differ by 1e-3.
         np.testing.assert_allclose(
-            ops.convert_to_numpy(plan.router_logits),
+            ops.convert_to_numpy(plan.scores.logits),
             ops.convert_to_numpy(ops.cast(inputs, "float32"))
             @ ops.convert_to_numpy(router.kernel.value),
             rtol=1e-5,
@@ -113,13 +117,13 @@ def test_everything_is_float32_under_every_policy(policy):
 
 def test_losses_are_added_only_while_training_and_weighted():
     router = TopKRouter(
-        3, 1, load_balancing_loss_weight=0.5, router_z_loss_weight=0.25
+        3, 1, balancing=[LoadBalancingLoss(0.5), RouterZLoss(0.25)]
     )
     inputs = draw(8, 5)
     plan = router(inputs, training=True)
     probs, logits, indices = (
         ops.convert_to_numpy(each)
-        for each in (plan.router_probs, plan.router_logits, plan.expert_indices)
+        for each in (plan.scores.probs, plan.scores.logits, plan.expert_indices)
     )
     expected = [
         0.5 * testing.load_balancing_loss(indices, probs),
@@ -135,9 +139,7 @@ def test_losses_are_added_only_while_training_and_weighted():
 )
 def test_a_weight_of_zero_turns_a_loss_off(weights, count):
     router = TopKRouter(
-        3,
-        load_balancing_loss_weight=weights[0],
-        router_z_loss_weight=weights[1],
+        3, balancing=[LoadBalancingLoss(weights[0]), RouterZLoss(weights[1])]
     )
     router(draw(4, 5), training=True)
     assert len(router.losses) == count
@@ -149,7 +151,7 @@ def test_jitter_multiplies_each_input_within_its_amplitude_while_training():
 
     def logits(training):
         plan = router(inputs, training=training)
-        return ops.convert_to_numpy(plan.router_logits)
+        return ops.convert_to_numpy(plan.scores.logits)
 
     np.testing.assert_array_equal(logits(training=False), inputs)
     noise = logits(training=True)
@@ -167,7 +169,7 @@ def test_jitter_repeats_with_an_int_seed():
             6, jitter_noise=0.25, kernel_initializer="identity", seed=seed
         )
         plan = router(np.ones((3, 6), "float32"), training=True)
-        return ops.convert_to_numpy(plan.router_logits)
+        return ops.convert_to_numpy(plan.scores.logits)
 
     np.testing.assert_array_equal(logits(1), logits(1))
     assert np.max(np.abs(logits(1) - logits(2))) > 0.01
@@ -182,9 +184,9 @@ def test_a_function_of_ones_own_survives_the_config():
     revived.build((None, 5))
     revived.kernel.assign(draw(5, 4))
     plan = revived(draw(3, 5, seed=1))
-    logits = ops.convert_to_numpy(plan.router_logits)
+    logits = ops.convert_to_numpy(plan.scores.logits)
     np.testing.assert_allclose(
-        ops.convert_to_numpy(plan.router_probs),
+        ops.convert_to_numpy(plan.scores.probs),
         np.maximum(logits, 0) ** 2,
         rtol=1e-5,
     )
@@ -207,12 +209,13 @@ def test_the_layer_contract_with_groups_and_a_bias():
         {
             "num_experts": 6,
             "top_k": 2,
-            "combine_weights_power": 2.0,
-            "use_expert_bias": True,
-            "expert_bias_update_rate": 0.01,
-            "num_expert_groups": 3,
-            "num_limited_groups": 2,
-            "group_score": "top2_sum",
+            "combine_weights": CombineWeights(power=2.0),
+            "balancing": [
+                ExpertBias(0.01),
+                LoadBalancingLoss(0.01),
+                RouterZLoss(0.001),
+            ],
+            "expert_groups": ExpertGroups(3, 2, "top2_sum"),
         },
         input_shape=(2, 3, 5),
         expected_num_trainable_weights=1,
@@ -222,7 +225,7 @@ def test_the_layer_contract_with_groups_and_a_bias():
 
 @pytest.mark.parametrize("policy", ["float32", "bfloat16", "mixed_float16"])
 def test_the_bias_is_float32_starts_at_zero_and_is_not_trained(policy):
-    router = TopKRouter(num_experts=4, use_expert_bias=True, dtype=policy)
+    router = TopKRouter(num_experts=4, balancing=ExpertBias(), dtype=policy)
     router.build((None, 5))
     bias = router.expert_bias
     assert keras.backend.standardize_dtype(bias.dtype) == "float32"
@@ -239,8 +242,8 @@ def test_the_bias_takes_part_in_the_choice_alone():
         3,
         1,
         score_function="sigmoid",
-        use_expert_bias=True,
-        normalize_combine_weights=False,
+        balancing=ExpertBias(),
+        combine_weights=CombineWeights(normalize=False),
         kernel_initializer="identity",
     )
     router.build((None, 3))
@@ -257,7 +260,7 @@ def test_the_bias_takes_part_in_the_choice_alone():
 
 def test_a_training_step_moves_the_bias_towards_a_balanced_load():
     router = TopKRouter(
-        4, 2, use_expert_bias=True, expert_bias_update_rate=0.125
+        4, 2, balancing=["load_balancing_loss", ExpertBias(rate=0.125)]
     )
     inputs = draw(2, 9, 5)
     mask = np.ones((2, 9), bool)
@@ -276,17 +279,16 @@ def test_a_training_step_moves_the_bias_towards_a_balanced_load():
 
 
 def test_the_bias_stays_at_inference_when_frozen_and_unless_asked():
-    def bias_after(training=True, trainable=True, **rate):
-        router = TopKRouter(4, 2, use_expert_bias=True, **rate)
+    def bias_after(training=True, trainable=True, rate=0.0):
+        router = TopKRouter(4, 2, balancing=ExpertBias(rate))
         router.trainable = trainable
         router(draw(9, 5), training=training)
         return ops.convert_to_numpy(router.expert_bias)
 
-    rate = {"expert_bias_update_rate": 0.125}
-    assert bias_after(**rate).any()
+    assert bias_after(rate=0.125).any()
     assert not bias_after().any()
-    assert not bias_after(training=False, **rate).any()
-    assert not bias_after(trainable=False, **rate).any()
+    assert not bias_after(training=False, rate=0.125).any()
+    assert not bias_after(trainable=False, rate=0.125).any()
 
 
 def test_tokens_stay_within_their_best_groups():
@@ -294,8 +296,7 @@ def test_tokens_stay_within_their_best_groups():
     router = TopKRouter(
         6,
         2,
-        num_expert_groups=3,
-        num_limited_groups=1,
+        expert_groups=ExpertGroups(3, 1),
         kernel_initializer="identity",
     )
     indices = ops.convert_to_numpy(router(inputs).expert_indices)
@@ -308,46 +309,52 @@ def test_tokens_stay_within_their_best_groups():
     [
         ({"num_experts": 2, "top_k": 3}, "`top_k` to be at most"),
         (
-            {"num_experts": 2, "expert_bias_update_rate": 0.1},
-            "`use_expert_bias=True` with an `expert_bias_update_rate`",
-        ),
-        (
-            {
-                "num_experts": 2,
-                "use_expert_bias": True,
-                "expert_bias_update_rate": -0.1,
-            },
-            "`expert_bias_update_rate` to be 0 or more",
+            {"num_experts": 2, "balancing": "expert_bias_update"},
+            "`balancing` to be of .*'expert_bias'",
         ),
         ({"num_experts": 0}, "`num_experts` to be a positive integer"),
         ({"num_experts": 2, "top_k": 0}, "`top_k` to be a positive integer"),
         ({"num_experts": 2, "jitter_noise": -0.1}, "`jitter_noise` to be 0 or"),
         (
-            {"num_experts": 2, "load_balancing_loss_weight": -1},
-            "`load_balancing_loss_weight` to be 0 or",
-        ),
-        (
-            {"num_experts": 2, "router_z_loss_weight": -1},
-            "`router_z_loss_weight` to be 0 or",
-        ),
-        (
             {"num_experts": 2, "score_function": "max"},
             r"one of \['sigmoid', 'softmax'\]",
         ),
         (
-            {"num_experts": 6, "num_expert_groups": 4},
-            "`num_expert_groups` to divide",
+            {"num_experts": 6, "expert_groups": ExpertGroups(4, 2)},
+            "`num_groups` to divide",
         ),
         (
-            {"num_experts": 6, "num_expert_groups": 3},
-            "`num_limited_groups` between",
+            {"num_experts": 6, "top_k": 3, "expert_groups": ExpertGroups(3, 1)},
+            "groups with enough experts",
         ),
-        ({"num_experts": 6, "group_score": "mean"}, "`group_score` to be one"),
     ],
 )
 def test_bad_arguments_are_refused(arguments, message):
     with pytest.raises(ValueError, match=message):
         TopKRouter(**arguments)
+
+
+@pytest.mark.parametrize(
+    ("value", "arguments", "message"),
+    [
+        (ExpertBias, {"rate": -0.1}, "`rate` to be 0 or more"),
+        (LoadBalancingLoss, {"weight": -1}, "`weight` to be 0 or"),
+        (RouterZLoss, {"weight": -1}, "`weight` to be 0 or"),
+        (
+            ExpertGroups,
+            {"num_groups": 3, "num_limited": 4},
+            "`num_limited` between",
+        ),
+        (
+            ExpertGroups,
+            {"num_groups": 3, "num_limited": 2, "score": "mean"},
+            "`score` to be one",
+        ),
+    ],
+)
+def test_bad_values_are_refused(value, arguments, message):
+    with pytest.raises(ValueError, match=message):
+        value(**arguments)
 
 
 def test_bad_inputs_are_refused():

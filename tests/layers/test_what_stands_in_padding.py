@@ -19,9 +19,13 @@ from keras_moe.layers import TopKRouter
 from keras_moe.losses import load_balancing_loss
 from keras_moe.losses import pooled_load_balancing_loss
 from keras_moe.losses import router_z_loss
-from keras_moe.routing import RoutingPlan
+from keras_moe.routing import Capacity
+from keras_moe.routing import RouterScores
+from keras_moe.routing import TokenChoice
 from keras_moe.routing import assign_slots
 from keras_moe.routing import choose_top_k
+from keras_moe.routing import count_tokens
+from keras_moe.routing import hide_padding
 
 MASK = np.array([[True] * 4 + [False] * 2, [True, True] + [False] * 4])
 RUBBISH = np.array([np.nan, np.inf, -np.inf, 3e38, 1e18, -1e30], "float32")
@@ -56,14 +60,19 @@ class Masked(keras.layers.Layer):
         return self.layer(*arguments, **masks)
 
 
-class Weights(TopKRouter):
-    """The combine weights alone, which are a tensor."""
+class Weights(keras.layers.Layer):
+    """A router's combine weights alone, which are a tensor."""
+
+    def __init__(self, router):
+        super().__init__()
+        self.router = router
+
+    def build(self, inputs_shape):
+        self.router.build(inputs_shape)
 
     def call(self, inputs, padding_mask=None, training=None):
-        return super().call(inputs, padding_mask, training).combine_weights
-
-    def compute_output_spec(self, *args, **kwargs):
-        return super().compute_output_spec(*args, **kwargs).combine_weights
+        plan = self.router(inputs, padding_mask, training=training)
+        return plan.combine_weights
 
 
 def shared():
@@ -83,13 +92,13 @@ LAYERS = {
     ),
 }
 MORE_LAYERS = {
-    "router": lambda: Weights(4, 2, jitter_noise=0.1),
+    "router": lambda: Weights(TopKRouter(4, 2, jitter_noise=0.1)),
     "feed-forward": lambda: Masked(FeedForward(8, gated=False), "mask"),
     "sorted": lambda: SparseMoE(4, 8),
-    "capacity": lambda: SparseMoE(
-        4, 8, dispatcher="capacity", capacity_factor=0.8, priority="score"
+    "slots": lambda: SparseMoE(
+        4, 8, strategy="slots", capacity=Capacity(0.8, priority="score")
     ),
-    "dense": lambda: SparseMoE(4, 8, dispatcher="dense"),
+    "dense": lambda: SparseMoE(4, 8, strategy="dense"),
     "grouped-query": lambda: Masked(
         GroupedQueryAttention(2, 1, query_key_norm="head", soft_cap=5.0),
         "padding_mask",
@@ -130,7 +139,7 @@ def test_padding_reaches_no_output_loss_or_gradient(
     layer.build(inputs.shape)
     fill_weights(layer)
     if name == "router":
-        layer.jitter_noise = 0.0
+        layer.router.jitter_noise = 0.0
     cotangent = draw(2, 6, 2 if name == "router" else 8, seed=1)
     cotangent[~MASK] = 0.0
     step = make_step(layer, form)
@@ -153,15 +162,14 @@ def test_padding_reaches_no_output_loss_or_gradient(
 
 
 def plan_of(logits):
-    """What a router of one's own may return: nothing is masked."""
+    """What becomes of a router's plan in which nothing is masked."""
     probs = ops.softmax(logits, axis=-1)
-    return RoutingPlan(
+    plan = TokenChoice(
         expert_indices=np.tile(np.int32([0, 2]), (2, 6, 1)),
         combine_weights=probs[..., :2],
-        router_logits=logits,
-        router_probs=probs,
-        padding_mask=ops.convert_to_tensor(MASK),
+        scores=RouterScores(logits, probs, ops.ones(MASK.shape, "bool")),
     )
+    return count_tokens(hide_padding(plan, MASK, 4), 4)
 
 
 @pytest.mark.sweep(first=1)

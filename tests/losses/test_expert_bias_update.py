@@ -9,6 +9,7 @@ from keras import ops
 from keras_moe import testing
 from keras_moe.losses import expert_bias_update
 from keras_moe.routing import choose_top_k
+from keras_moe.routing import count_tokens
 
 
 def update(logits, top_k=1, rate=0.5, mask=None):
@@ -58,4 +59,14 @@ def test_any_plan_against_the_oracle(seed, num_experts, num_tokens, data):
         ops.convert_to_numpy(expert_bias_update(plan, 0.001)),
         testing.expert_bias_update(counts, 0.001),
         rtol=1e-6,
+    )
+
+
+def test_a_router_without_scores_has_a_load():
+    plan = choose_top_k(np.eye(4, dtype="float32")[[0, 0, 1]], 1)
+    plan = count_tokens(plan, 4)._replace(scores=None)
+    # Loads 2, 1, 0, 0 of a mean of 3 / 4.
+    np.testing.assert_array_equal(
+        ops.convert_to_numpy(expert_bias_update(plan, np.float32(0.5))),
+        [-0.5, -0.5, 0.5, 0.5],
     )

@@ -9,7 +9,9 @@ from keras import ops
 from keras_moe import testing
 from keras_moe.losses import load_balancing_loss
 from keras_moe.losses import tokens_per_expert
+from keras_moe.routing import assign_slots
 from keras_moe.routing import choose_top_k
+from keras_moe.routing import count_tokens
 
 
 def plan_of(router_probs, top_k, padding_mask=None):
@@ -83,7 +85,7 @@ def test_the_loss_agrees_with_the_oracle(seed, top_k):
     plan = choose_top_k(logits, top_k, padding_mask=mask)
     indices, probs = (
         ops.convert_to_numpy(each)
-        for each in (plan.expert_indices, plan.router_probs)
+        for each in (plan.expert_indices, plan.scores.probs)
     )
     assert float(load_balancing_loss(plan)) == pytest.approx(
         testing.load_balancing_loss(indices, probs, mask), rel=1e-5
@@ -128,3 +130,31 @@ def test_scores_near_zero_and_one_cost_what_their_shares_cost(
     np.testing.assert_allclose(
         gradient, shares * (weights - mean) * slope, rtol=1e-4, atol=1e-7
     )
+
+
+def test_dropped_pairs_cost_what_they_did():
+    probs = [[[0.5, 0.3, 0.2], [0.6, 0.1, 0.3], [0.1, 0.2, 0.7]]]
+    plan = plan_of(probs, 2, np.array([[True, True, False]]))
+    # Expert 0 and 1 and 2 take one token each: token 1 finds no place in 0.
+    limited = assign_slots(plan, 3, capacity=1)
+    assert np.any(ops.convert_to_numpy(limited.expert_indices)[0, 1] == 3)
+    assert float(load_balancing_loss(limited)) == pytest.approx(1.1625)
+    np.testing.assert_array_equal(
+        ops.convert_to_numpy(tokens_per_expert(limited)), [2, 1, 1]
+    )
+
+
+def test_counts_of_groups_are_added_up_and_need_no_scores():
+    plan = plan_of(np.random.default_rng(0).random((2, 3, 4)), 2)
+    counted = count_tokens(plan, 4)
+    assert tuple(counted.tokens_per_expert.shape) == (2, 4)
+    np.testing.assert_array_equal(
+        ops.convert_to_numpy(tokens_per_expert(counted._replace(scores=None))),
+        ops.convert_to_numpy(tokens_per_expert(plan)),
+    )
+
+
+def test_a_plan_without_scores_has_no_loss():
+    plan = count_tokens(plan_of(np.zeros((2, 3)), 1), 3)._replace(scores=None)
+    with pytest.raises(ValueError, match="a router with scores"):
+        load_balancing_loss(plan)

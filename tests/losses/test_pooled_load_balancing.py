@@ -8,6 +8,9 @@ from transformers.models.mixtral import modeling_mixtral
 
 from keras_moe.losses import load_balancing_loss
 from keras_moe.losses import pooled_load_balancing_loss
+from keras_moe.routing import CombineWeights
+from keras_moe.routing import ExpertGroups
+from keras_moe.routing import assign_slots
 from keras_moe.routing import choose_top_k
 
 NUM_EXPERTS = 6
@@ -45,12 +48,14 @@ def reference(layers, top_k, mask):
     "routing",
     [
         {},
-        {"score_function": "sigmoid", "route_scale": 2.5},
+        {
+            "score_function": "sigmoid",
+            "combine_weights": CombineWeights(scale=2.5),
+        },
         {
             "score_function": "sigmoid",
             "expert_bias": ops.linspace(-1.0, 1.0, NUM_EXPERTS),
-            "num_expert_groups": 3,
-            "num_limited_groups": 2,
+            "expert_groups": ExpertGroups(3, 2),
         },
     ],
     ids=["softmax", "sigmoid", "biased groups"],
@@ -121,3 +126,18 @@ def test_layers_must_have_the_same_experts(sizes):
     plans = [choose_top_k(np.zeros((2, size)), 1) for size in sizes]
     with pytest.raises(ValueError, match=f"{len(sizes)} plans, .*Add up"):
         pooled_load_balancing_loss(plans)
+
+
+def test_what_was_dropped_costs_what_it_did():
+    logits, mask = logits_of_layers()[0], MASKS["padding"]
+    plan = choose_top_k(logits, 2, padding_mask=mask)
+    limited = assign_slots(plan, NUM_EXPERTS, capacity=1)
+    assert float(pooled_load_balancing_loss([limited])) == pytest.approx(
+        float(pooled_load_balancing_loss([plan])), rel=1e-6
+    )
+
+
+def test_a_plan_without_scores_is_refused():
+    plan = choose_top_k(logits_of_layers()[0], 2)
+    with pytest.raises(ValueError, match="a router with scores"):
+        pooled_load_balancing_loss([plan, plan._replace(scores=None)])

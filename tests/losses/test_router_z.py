@@ -45,3 +45,9 @@ def test_the_loss_agrees_with_the_oracle():
     assert float(router_z_loss(plan)) == pytest.approx(
         testing.router_z_loss(logits, mask), rel=1e-5
     )
+
+
+def test_a_plan_without_scores_has_no_loss():
+    plan = choose_top_k(np.zeros((2, 3), "float32"), 1)._replace(scores=None)
+    with pytest.raises(ValueError, match="a router with scores"):
+        router_z_loss(plan)

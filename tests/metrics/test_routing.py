@@ -10,7 +10,9 @@ from keras_moe import testing
 from keras_moe.metrics import dropped_fraction
 from keras_moe.metrics import max_violation
 from keras_moe.metrics import router_entropy
+from keras_moe.routing import assign_slots
 from keras_moe.routing import choose_top_k
+from keras_moe.routing import count_tokens
 
 
 @pytest.mark.parametrize("num_experts", [2, 8])
@@ -32,7 +34,7 @@ def test_the_entropy_agrees_with_the_oracle_without_padding(score_function):
         logits.astype("float32"), 2, score_function, padding_mask=mask
     )
     expected = testing.router_entropy(
-        ops.convert_to_numpy(plan.router_probs), mask
+        ops.convert_to_numpy(plan.scores.probs), mask
     )
     assert float(router_entropy(plan)) == pytest.approx(expected, rel=1e-5)
 
@@ -50,16 +52,21 @@ def test_the_entropy_of_scores_near_zero_and_one(center):
 def test_dropped_pairs_of_real_tokens_are_counted():
     mask = np.array([[True, True, False]])
     plan = choose_top_k(np.zeros((1, 3, 4), "float32"), 2, padding_mask=mask)
-    kept = np.array([[[True, False], [True, True], [False, False]]])
-    # One of four pairs; the padding token's two do not count.
-    assert float(dropped_fraction(plan, kept)) == 0.25
+    assert float(dropped_fraction(plan)) == 0.0
+    # Experts 0 and 1 take one token each; the padding token's two pairs do
+    # not count.
+    plan = assign_slots(plan, 4, capacity=1)
+    assert float(dropped_fraction(plan)) == 0.5
+    # One of four pairs.
+    plan = plan._replace(expert_indices=np.array([[[0, 4], [0, 1], [4, 4]]]))
+    assert float(dropped_fraction(plan)) == 0.25
 
 
 def test_no_real_token_drops_nothing_and_has_no_entropy():
     mask = np.zeros((1, 3), bool)
     plan = choose_top_k(np.zeros((1, 3, 4), "float32"), 2, padding_mask=mask)
-    kept = np.zeros((1, 3, 2), bool)
-    assert float(dropped_fraction(plan, kept)) == 0.0
+    assert float(dropped_fraction(plan)) == 0.0
+    assert float(dropped_fraction(assign_slots(plan, 4, capacity=1))) == 0.0
     assert float(router_entropy(plan)) == 0.0
 
 
@@ -78,3 +85,12 @@ def test_the_largest_violation_is_the_excess_over_an_equal_share(
     assert max_violation(load) == pytest.approx(expected)
     if all(isinstance(count, int) for count in load):
         assert testing.max_violation(load) == pytest.approx(expected)
+
+
+def test_what_is_dropped_needs_counts_and_no_scores():
+    plan = choose_top_k(np.zeros((2, 3, 4), "float32"), 1)
+    plan = count_tokens(plan, 4)._replace(scores=None)
+    plan = assign_slots(plan, 4, capacity=2)
+    assert float(dropped_fraction(plan)) == pytest.approx(1 / 3)
+    with pytest.raises(ValueError, match="a router with scores"):
+        router_entropy(plan)

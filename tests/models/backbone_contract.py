@@ -10,7 +10,10 @@ import inspect
 import numpy as np
 import pytest
 
+from keras_moe.balancing import LoadBalancingLoss
+from keras_moe.balancing import RouterZLoss
 from keras_moe.layers import FeedForward
+from keras_moe.routing import Capacity
 
 SMALL = {
     "vocabulary_size": 48,
@@ -27,11 +30,11 @@ SETTINGS = {
     "rope_max_wavelength": 500.0,
     "layer_norm_epsilon": 1e-4,
     "dropout": 0.1,
-    "jitter_noise": 0.2,
-    "load_balancing_loss_weight": 0.3,
-    "router_z_loss_weight": 0.4,
-    "capacity_factor": 1.5,
-    "eval_capacity_factor": 2.5,
+    "router": {
+        "jitter_noise": 0.2,
+        "balancing": [LoadBalancingLoss(0.3), RouterZLoss(0.4)],
+        "capacity": Capacity(1.5, 2.5),
+    },
     "dtype": "mixed_bfloat16",
 }
 
@@ -109,11 +112,11 @@ class BackboneContract:
         for block in self.sparse_blocks():
             moe = routed_part(block)
             assert moe.top_k == moe.router.top_k == 3
-            assert moe.capacity_factor == 1.5
-            assert moe.eval_capacity_factor == 2.5
+            assert moe.router.capacity == Capacity(1.5, 2.5)
             assert moe.router.jitter_noise == 0.2
-            assert moe.router.load_balancing_loss_weight == 0.3
-            assert moe.router.router_z_loss_weight == 0.4
+            load_balancing, z_loss = moe.router.balancing
+            assert load_balancing.weight == 0.3
+            assert z_loss.weight == 0.4
             assert moe.compute_dtype == "bfloat16"
             assert moe.router.compute_dtype == "float32"
 

@@ -188,7 +188,7 @@ def read_config(family, config):
 
 
 def architecture_of(config):
-    from keras_moe.models.model_types import task_class
+    from keras_moe.models.registry import task_class
 
     return task_class(config).backbone_cls.architecture
 

@@ -8,8 +8,10 @@ from hypothesis import strategies as st
 from keras import ops
 
 from keras_moe import testing
+from keras_moe.routing import Capacity
+from keras_moe.routing import assign_slots
+from keras_moe.routing import choose_top_k
 from keras_moe.routing import expert_capacity
-from keras_moe.routing.capacity import fixed_capacity
 
 
 @pytest.mark.parametrize(
@@ -59,15 +61,82 @@ def test_a_factor_that_is_not_positive_is_refused(factor):
     assert f"capacity_factor={factor}" in str(error.value)
 
 
+@pytest.mark.parametrize("training", [True, False])
 @pytest.mark.parametrize(
     ("slots", "group_size", "expected"), [(64, 10, 10), (3, 10, 3), (1, 1, 1)]
 )
 def test_a_fixed_capacity_leaves_out_what_cannot_be_filled(
-    slots, group_size, expected
+    slots, group_size, expected, training
 ):
-    assert fixed_capacity(slots, group_size) == expected
+    capacity = Capacity(slots=slots)
+    assert capacity.per_expert(group_size, 2, 4, training) == expected
     size = ops.convert_to_tensor(group_size)
-    assert int(fixed_capacity(slots, size)) == expected
+    assert int(capacity.per_expert(size, 2, 4, training)) == expected
+
+
+def test_each_factor_has_its_own_time():
+    capacity = Capacity(factor=1.0, eval_factor=2.0)
+    assert capacity.per_expert(16, 2, 8, training=True) == 4
+    assert capacity.per_expert(16, 2, 8, training=False) == 8
+    assert capacity.per_expert(16, 2, 8, training=None) == 8
+    assert Capacity(factor=1.0).per_expert(16, 2, 8, training=False) is None
+    assert Capacity(eval_factor=1.0).per_expert(16, 2, 8, training=True) is None
+
+
+def test_slots_are_rounded_up_to_a_multiple():
+    capacity = Capacity(factor=1.25, multiple_of=4)
+    # 5 and 4 slots before.
+    assert capacity.per_expert(16, 2, 8, training=True) == 8
+    assert capacity.per_expert(13, 2, 8, training=True) == 8
+    assert capacity.per_expert(12, 2, 8, training=True) == 4
+    assert Capacity(slots=3, multiple_of=2).per_expert(2, 1, 4, True) == 2
+    capacity, size = (
+        Capacity(slots=13, multiple_of=4),
+        ops.convert_to_tensor(10),
+    )
+    assert int(capacity.per_expert(size, 2, 8, training=True)) == 12
+    assert Capacity(multiple_of=4).per_expert(16, 2, 8, True) is None
+
+
+def test_a_capacity_limits_as_slots_are_assigned():
+    scores = np.float32([[0.5, 0, 0, 0], [0.7, 0, 0, 0], [0.9, 0, 0, 0]])
+    for plan in (choose_top_k(scores[None], 1), choose_top_k(scores, 1)):
+        # ceil(2 * 3 * 1 / 4) = 2
+        capacity = Capacity(factor=2.0, priority="score")
+        assert capacity.limit(plan, 4, training=False) is plan
+        limited = capacity.limit(plan, 4, training=True)
+        expected = assign_slots(plan, 4, 2, "score")
+        assert limited.capacity == 2
+        indices = ops.convert_to_numpy(limited.expert_indices)
+        np.testing.assert_array_equal(indices.ravel(), [4, 0, 0])
+        for actual, wanted in zip(limited[:3], expected[:3], strict=True):
+            np.testing.assert_array_equal(
+                ops.convert_to_numpy(actual), ops.convert_to_numpy(wanted)
+            )
+
+
+@pytest.mark.parametrize("name", ["factor", "eval_factor"])
+@pytest.mark.parametrize("factor", [0, -1.25, float("nan"), float("inf")])
+def test_the_factor_that_is_wrong_is_named(name, factor):
+    with pytest.raises(ValueError, match=f"Expected `{name}` to be") as error:
+        Capacity(**{name: factor})
+    assert f"Received: {name}={factor}" in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"slots": 0}, "`slots` to be a positive integer"),
+        ({"slots": 2.5}, "`slots` to be a positive integer"),
+        ({"multiple_of": 0}, "`multiple_of` to be a positive integer"),
+        ({"priority": "random"}, r"\['position', 'score'\]"),
+        ({"slots": 4, "factor": 1.0}, "not both.*Leave one out"),
+        ({"slots": 4, "eval_factor": 1.0}, "not both.*Leave one out"),
+    ],
+)
+def test_a_capacity_is_given_in_one_way(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        Capacity(**arguments)
 
 
 def test_numpy_scalars_are_numbers():
@@ -81,4 +150,6 @@ def test_numpy_scalars_are_numbers():
         np.float16(1.25), np.int32(2**30), np.int32(2), np.int32(4)
     )
     assert slots == 5 * 2**27
-    assert fixed_capacity(np.int64(64), np.int32(10)) == 10
+    slots = Capacity(slots=np.int64(64)).per_expert(np.int32(10), 2, 4, True)
+    assert type(slots) is int
+    assert slots == 10

@@ -15,8 +15,9 @@ from transformers.models.deepseek_v3.modeling_deepseek_v3 import (
     DeepseekV3TopkRouter,
 )
 
+from keras_moe.routing import CombineWeights
+from keras_moe.routing import ExpertGroups
 from keras_moe.routing import choose_top_k
-from keras_moe.routing.expert_groups import check_groups
 from keras_moe.routing.expert_groups import limit_to_groups
 
 TOKENS = 50
@@ -100,11 +101,8 @@ def test_deepseek_v2_chooses_as_the_reference(num_limited_groups):
         logits,
         3,
         "softmax",
-        normalize_combine_weights=False,
-        route_scale=16.0,
-        num_expert_groups=4,
-        num_limited_groups=num_limited_groups,
-        group_score="max",
+        CombineWeights(normalize=False, scale=16.0),
+        expert_groups=ExpertGroups(4, num_limited_groups, "max"),
     )
     np.testing.assert_allclose(dense_weights(plan), expected, atol=1e-5)
 
@@ -131,12 +129,9 @@ def test_deepseek_v3_chooses_as_the_reference(num_limited_groups, normalize):
         logits,
         3,
         "sigmoid",
-        normalize_combine_weights=normalize,
-        route_scale=2.5,
+        CombineWeights(normalize, scale=2.5),
         expert_bias=bias,
-        num_expert_groups=4,
-        num_limited_groups=num_limited_groups,
-        group_score="top2_sum",
+        expert_groups=ExpertGroups(4, num_limited_groups, "top2_sum"),
     )
     np.testing.assert_allclose(dense_weights(plan), expected, atol=1e-5)
 
@@ -145,11 +140,11 @@ def test_probabilities_and_logits_stay_those_of_all_experts():
     logits = np.random.default_rng(0).normal(size=(5, EXPERTS))
     logits = logits.astype("float32")
     free = choose_top_k(logits, 2)
-    limited = choose_top_k(logits, 2, num_expert_groups=4, num_limited_groups=1)
-    for name in ("router_probs", "router_logits"):
+    limited = choose_top_k(logits, 2, expert_groups=ExpertGroups(4, 1))
+    for name in ("probs", "logits"):
         np.testing.assert_array_equal(
-            ops.convert_to_numpy(getattr(limited, name)),
-            ops.convert_to_numpy(getattr(free, name)),
+            ops.convert_to_numpy(getattr(limited.scores, name)),
+            ops.convert_to_numpy(getattr(free.scores, name)),
         )
     groups = ops.convert_to_numpy(limited.expert_indices) // 3
     assert np.all(groups[:, 0] == groups[:, 1])
@@ -158,33 +153,37 @@ def test_probabilities_and_logits_stay_those_of_all_experts():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"num_expert_groups": 5}, "`num_expert_groups` to divide"),
-        ({"num_expert_groups": 0}, "`num_expert_groups` to divide"),
-        ({"num_limited_groups": 0}, "`num_limited_groups` between"),
-        ({"num_limited_groups": 5}, "`num_limited_groups` between"),
-        ({"num_limited_groups": None}, "`num_limited_groups` between"),
-        ({"group_score": "mean"}, r"one of \('max', 'top2_sum'\)"),
-        ({"num_limited_groups": 1, "top_k": 4}, "enough experts"),
-        (
-            {"num_expert_groups": 12, "group_score": "top2_sum"},
-            "enough experts",
-        ),
+        ({"num_groups": 5}, "`num_groups` to divide `num_experts`"),
+        ({"num_groups": 0}, "`num_groups` to be a positive integer"),
+        ({"num_groups": 2.5}, "`num_groups` to be a positive integer"),
+        ({"num_limited": 0}, "`num_limited` to be a positive integer"),
+        ({"num_limited": 5}, "`num_limited` between 1 and `num_groups`"),
+        ({"num_limited": None}, "`num_limited` to be a positive integer"),
+        ({"score": "mean"}, r"one of \('max', 'top2_sum'\)"),
+        ({"num_limited": 1, "top_k": 4}, "enough experts"),
+        ({"num_groups": 12, "score": "top2_sum"}, "enough experts"),
     ],
 )
 def test_groups_that_do_not_fit_are_refused(changes, message):
     fitting = {
         "num_experts": EXPERTS,
         "top_k": 3,
-        "num_expert_groups": 4,
-        "num_limited_groups": 2,
-        "group_score": "max",
+        "num_groups": 4,
+        "num_limited": 2,
+        "score": "max",
     }
-    check_groups(**fitting)
-    with pytest.raises(ValueError, match=message):
-        check_groups(**{**fitting, **changes})
+
+    def check(num_experts, top_k, **groups):
+        ExpertGroups(**groups).check_experts(num_experts, top_k)
+
+    check(**fitting)
+    with pytest.raises(ValueError, match=message) as error:
+        check(**{**fitting, **changes})
+    for name, value in changes.items():
+        assert f"{name}={value!r}" in str(error.value)
 
 
-def test_without_groups_only_the_name_is_checked():
-    check_groups(4, 2, None, None, "max")
+def test_a_name_is_checked_at_once():
+    assert ExpertGroups(4, 2).score == "max"
     with pytest.raises(ValueError, match="'mean'"):
-        check_groups(4, 2, None, None, "mean")
+        ExpertGroups(4, 2, "mean")

@@ -9,7 +9,8 @@ from keras import ops
 from keras_moe import testing
 from keras_moe.routing import assign_slots
 from keras_moe.routing import choose_top_k
-from keras_moe.routing import keep_all
+from keras_moe.routing import count_tokens
+from keras_moe.routing.slot_assignment import grouped_shape
 
 GROUPS, LENGTH, EXPERTS, TOP_K = 2, 6, 4, 2
 
@@ -25,11 +26,18 @@ def plan_of(router_probs, top_k, padding_mask=None):
 
 
 def slots_and_kept(plan, capacity, priority="position"):
-    assignment = assign_slots(plan, EXPERTS, capacity, priority)
-    return (
-        ops.convert_to_numpy(assignment.slots),
-        ops.convert_to_numpy(assignment.kept),
-    )
+    """Where each pair goes, and whether it goes anywhere."""
+    limited = assign_slots(plan, EXPERTS, capacity, priority)
+    kept = ops.convert_to_numpy(limited.expert_indices) < EXPERTS
+    assert limited.capacity == capacity
+    for name in ("expert_indices", "combine_weights"):
+        before, after = (
+            ops.convert_to_numpy(getattr(each, name))
+            for each in (plan, limited)
+        )
+        nowhere = EXPERTS if name == "expert_indices" else 0.0
+        np.testing.assert_array_equal(after, np.where(kept, before, nowhere))
+    return ops.convert_to_numpy(limited.slots), kept
 
 
 def test_first_choices_come_before_second_choices():
@@ -96,19 +104,72 @@ def test_kept_pairs_agree_with_the_oracle(seed, capacity, priority):
             assert sorted(used) == list(range(len(used)))
 
 
-def test_keep_all_keeps_every_pair_of_every_real_token():
-    mask = np.array([[True, False, True]])
-    plan = plan_of(np.zeros((1, 3, 4)), 2, mask)
-    assignment = keep_all(plan)
-    np.testing.assert_array_equal(
-        ops.convert_to_numpy(assignment.kept), np.repeat(mask[..., None], 2, -1)
-    )
-    assert assignment.slots is None
-    assert assignment.capacity is None
-
-
 def test_an_unknown_priority_is_refused_with_the_known_ones():
     plan = plan_of(np.zeros((1, 3, 4)), 1)
     with pytest.raises(ValueError, match=r"\['position', 'score'\]") as error:
         assign_slots(plan, 4, 1, priority="random")
     assert "priority='random'" in str(error.value)
+
+
+def test_a_plan_keeps_the_counts_of_what_was_routed():
+    plan = plan_of([[[0.9, 0, 0, 0]] * 3, [[0, 0.9, 0, 0]] * 3], top_k=1)
+    routed = [[3, 0, 0, 0], [0, 3, 0, 0]]
+    # Counted before, as by a router, or along the way.
+    for each in (plan, count_tokens(plan, EXPERTS)):
+        limited = assign_slots(each, EXPERTS, capacity=1)
+        np.testing.assert_array_equal(
+            ops.convert_to_numpy(limited.tokens_per_expert), routed
+        )
+    assert limited.scores is plan.scores
+
+
+@pytest.mark.parametrize("priority", ["position", "score"])
+def test_a_row_of_the_batch_is_a_group_and_rank_two_is_one(priority):
+    rng = np.random.default_rng(0)
+    probs = rng.random((GROUPS, LENGTH, EXPERTS)).astype("float32")
+    slots, kept = slots_and_kept(plan_of(probs, TOP_K), 2, priority)
+    assert not kept.all()
+    for shape in ((GROUPS, 2, 3), (GROUPS, 3, 1, 2)):
+        plan = plan_of(probs.reshape(*shape, EXPERTS), TOP_K)
+        other = slots_and_kept(plan, 2, priority)
+        for actual, expected in zip(other, (slots, kept), strict=True):
+            assert actual.shape == (*shape, TOP_K)
+            np.testing.assert_array_equal(
+                actual.reshape(expected.shape), expected
+            )
+    whole = slots_and_kept(plan_of(probs[:1], TOP_K), 2, priority)
+    flat = slots_and_kept(plan_of(probs[0], TOP_K), 2, priority)
+    for actual, expected in zip(flat, whole, strict=True):
+        np.testing.assert_array_equal(actual, expected[0])
+
+
+def test_the_shape_of_groups():
+    assert grouped_shape(np.zeros((7, 2))) == (1, 7, 2)
+    assert grouped_shape(np.zeros((3, 7, 2))) == (3, 7, 2)
+    assert grouped_shape(np.zeros((3, 4, 5, 2))) == (3, 20, 2)
+
+
+def test_scores_have_no_say_without_scores():
+    plan = plan_of(np.full((1, 3, 4), 0.25), 1)._replace(scores=None)
+    slots, kept = slots_and_kept(plan, 2)
+    np.testing.assert_array_equal(slots[0, :, 0], [0, 1, 2])
+    np.testing.assert_array_equal(kept[0, :, 0], [True, True, False])
+    with pytest.raises(ValueError, match="a router with scores") as error:
+        assign_slots(plan, EXPERTS, 2, "score")
+    assert "Use `priority='position'`" in str(error.value)
+
+
+def test_no_gradient_reaches_a_dropped_pair(vjp):
+    logits = np.float32([[[3.0, 1, 0, 0], [3.0, 0, 1, 0]]])
+
+    def weights(logits):
+        plan = choose_top_k(logits, 1)
+        return assign_slots(plan, EXPERTS, capacity=1).combine_weights
+
+    value, (gradient,) = vjp(weights, (logits,), np.ones((1, 2, 1)))
+    # Token 1 finds no slot. Token 0 has p = e^3 / (e^3 + e + 2).
+    probs = np.exp(logits[0, 0]) / np.exp(logits[0, 0]).sum()
+    np.testing.assert_allclose(value[0, :, 0], [probs[0], 0.0], rtol=1e-6)
+    wanted = probs[0] * ([1.0, 0, 0, 0] - probs)
+    np.testing.assert_allclose(gradient[0, 0], wanted, rtol=1e-5, atol=1e-7)
+    np.testing.assert_array_equal(gradient[0, 1], 0.0)

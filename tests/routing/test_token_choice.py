@@ -8,9 +8,16 @@ from hypothesis import strategies as st
 from keras import ops
 
 from keras_moe import testing
+from keras_moe.routing import CombineWeights
+from keras_moe.routing import ExpertGroups
 from keras_moe.routing import choose_top_k
 
 EXPERTS = 5
+
+
+def tensors(plan):
+    """The five tensors of a plan without counts and slots."""
+    return [*plan[:2], *plan.scores]
 
 
 @pytest.mark.sweep
@@ -22,14 +29,18 @@ EXPERTS = 5
     st.sampled_from([1.0, 2.5]),
 )
 def test_choices_and_weights_agree_with_the_oracle(
-    seed, top_k, score_function, normalize, route_scale
+    seed, top_k, score_function, normalize, scale
 ):
     rng = np.random.default_rng(seed)
     # Halves, so that logits often tie; an identity kernel keeps them as drawn.
     logits = rng.integers(-4, 5, (2, 3, EXPERTS)).astype("float32") / 2
     mask = rng.random((2, 3)) > 0.3
     plan = choose_top_k(
-        logits, top_k, score_function, normalize, route_scale, mask
+        logits,
+        top_k,
+        score_function,
+        CombineWeights(normalize, scale=scale),
+        mask,
     )
     expected = testing.route(
         logits,
@@ -37,39 +48,44 @@ def test_choices_and_weights_agree_with_the_oracle(
         top_k=top_k,
         score_function=score_function,
         normalize=normalize,
-        route_scale=route_scale,
+        route_scale=scale,
         padding_mask=mask,
     )
     indices = ops.convert_to_numpy(plan.expert_indices)
     np.testing.assert_array_equal(indices[mask], expected.expert_indices[mask])
+    assert np.all(indices[~mask] == EXPERTS)
     for actual, wanted in (
         (plan.combine_weights, expected.combine_weights),
-        (plan.router_probs, expected.probs),
-        (plan.router_logits, expected.logits),
+        (plan.scores.probs, expected.probs),
+        (plan.scores.logits, expected.logits),
     ):
         np.testing.assert_allclose(
             ops.convert_to_numpy(actual), wanted, rtol=1e-5, atol=1e-7
         )
-    np.testing.assert_array_equal(ops.convert_to_numpy(plan.padding_mask), mask)
+    np.testing.assert_array_equal(
+        ops.convert_to_numpy(plan.scores.padding_mask), mask
+    )
 
 
 def test_all_fields_have_the_dtypes_and_shapes_of_the_record():
     plan = choose_top_k(np.zeros((2, 3, EXPERTS), "float32"), top_k=2)
+    assert plan.tokens_per_expert is plan.slots is plan.capacity is None
+    parts = {**plan._asdict(), **plan.scores._asdict()}
     found = {
         name: (
-            keras.backend.standardize_dtype(tensor.dtype),
-            tuple(tensor.shape),
+            keras.backend.standardize_dtype(parts[name].dtype),
+            tuple(parts[name].shape),
         )
-        for name, tensor in plan._asdict().items()
+        for name in (*plan._fields[:2], *plan.scores._fields)
     }
     assert found == {
         "expert_indices": ("int32", (2, 3, 2)),
         "combine_weights": ("float32", (2, 3, 2)),
-        "router_logits": ("float32", (2, 3, EXPERTS)),
-        "router_probs": ("float32", (2, 3, EXPERTS)),
+        "logits": ("float32", (2, 3, EXPERTS)),
+        "probs": ("float32", (2, 3, EXPERTS)),
         "padding_mask": ("bool", (2, 3)),
     }
-    assert np.all(ops.convert_to_numpy(plan.padding_mask))
+    assert np.all(ops.convert_to_numpy(plan.scores.padding_mask))
 
 
 def test_half_precision_logits_are_scored_in_float32():
@@ -78,19 +94,6 @@ def test_half_precision_logits_are_scored_in_float32():
     # 1 / (1 + exp(-10)) = 0.9999546, which bfloat16 rounds to 1.
     weight = float(ops.convert_to_numpy(plan.combine_weights)[0, 0])
     assert weight == pytest.approx(0.9999546, abs=1e-6)
-
-
-def test_one_choice_keeps_its_raw_score_and_two_are_normalized():
-    logits = np.log(np.array([[6.0, 3.0, 1.0]], "float32"))
-    one = choose_top_k(logits, top_k=1)
-    two = choose_top_k(logits, top_k=2)
-    np.testing.assert_allclose(
-        ops.convert_to_numpy(one.combine_weights), [[0.6]], rtol=1e-6
-    )
-    # 6 and 3 of 9.
-    np.testing.assert_allclose(
-        ops.convert_to_numpy(two.combine_weights), [[2 / 3, 1 / 3]], rtol=1e-6
-    )
 
 
 @pytest.mark.parametrize("score_function", ["softmax", "sigmoid"])
@@ -174,17 +177,6 @@ def test_scores_near_zero_and_one_are_normalized_with_their_gradient(
     np.testing.assert_allclose(gradient, wanted, rtol=1e-4, atol=1e-6)
 
 
-def test_the_p_norm_holds_where_scores_underflow():
-    logits = np.float32([[-200.0, -201.0, -230.0]])
-    plan = choose_top_k(logits, 2, "sigmoid", combine_weights_power=2.0)
-    scores = np.exp([0.0, -1.0])
-    np.testing.assert_allclose(
-        ops.convert_to_numpy(plan.combine_weights)[0],
-        scores / np.sqrt(np.sum(scores**2)),
-        rtol=1e-5,
-    )
-
-
 def test_experts_that_a_bias_chooses_are_weighed_however_small_their_scores():
     logits = np.float32([[0.0, -200.0, -201.0]])
     bias = np.float32([0.0, 3.0, 2.0])
@@ -213,9 +205,7 @@ def test_groups_are_compared_where_scores_underflow(
         np.float32([logits]),
         4,
         score_function,
-        num_expert_groups=4,
-        num_limited_groups=2,
-        group_score=group_score,
+        expert_groups=ExpertGroups(4, 2, group_score),
     )
     expected = [0, 1, 2, 3] if score_function == "softmax" else [2, 3, 5, 4]
     np.testing.assert_array_equal(
@@ -228,7 +218,7 @@ def test_a_nan_in_one_token_leaves_the_others_alone():
     clean = choose_top_k(logits.astype("float32"), 2)
     logits[1] = np.nan
     plan = choose_top_k(logits.astype("float32"), 2)
-    for actual, expected in zip(plan, clean, strict=True):
+    for actual, expected in zip(tensors(plan), tensors(clean), strict=True):
         np.testing.assert_array_equal(
             np.delete(ops.convert_to_numpy(actual), 1, axis=0),
             np.delete(ops.convert_to_numpy(expected), 1, axis=0),
@@ -252,7 +242,7 @@ def test_a_bias_chooses_and_does_not_weigh():
         rtol=1e-6,
     )
     np.testing.assert_allclose(
-        ops.convert_to_numpy(plan.router_probs), scores, rtol=1e-6
+        ops.convert_to_numpy(plan.scores.probs), scores, rtol=1e-6
     )
 
 
@@ -264,56 +254,38 @@ def test_a_bias_of_zero_changes_nothing(score_function):
     biased = choose_top_k(
         logits, 3, score_function, expert_bias=np.zeros(EXPERTS, "float32")
     )
-    for actual, expected in zip(biased, plain, strict=True):
+    for actual, expected in zip(tensors(biased), tensors(plain), strict=True):
         np.testing.assert_array_equal(
             ops.convert_to_numpy(actual), ops.convert_to_numpy(expected)
         )
 
 
-def test_combine_weights_are_divided_by_their_p_norm():
-    logits = np.log(np.array([[4.0, 3.0, 1.0]], "float32") / 8)
-    for power, norm in ((1.0, 7.0), (2.0, 5.0), (3.0, 91 ** (1 / 3))):
-        plan = choose_top_k(logits, 2, combine_weights_power=power)
-        np.testing.assert_allclose(
-            ops.convert_to_numpy(plan.combine_weights),
-            [[4 / norm, 3 / norm]],
-            rtol=1e-6,
-        )
-
-
-def test_without_normalizing_the_power_means_nothing():
-    logits = np.log(np.array([[4.0, 3.0, 1.0]], "float32") / 8)
-    plan = choose_top_k(
-        logits, 2, normalize_combine_weights=False, combine_weights_power=2.0
-    )
-    np.testing.assert_allclose(
-        ops.convert_to_numpy(plan.combine_weights), [[0.5, 0.375]], rtol=1e-6
-    )
-
-
-def test_the_scale_comes_after_normalizing():
-    logits = np.log(np.array([[4.0, 3.0, 1.0]], "float32") / 8)
-    plan = choose_top_k(logits, 2, route_scale=2.5)
-    np.testing.assert_allclose(
-        ops.convert_to_numpy(plan.combine_weights).sum(), 2.5, rtol=1e-6
-    )
-
-
 def test_numpy_scalars_are_numbers():
     logits = np.random.default_rng(0).normal(size=(3, 4))
-    options = {
-        "top_k": 2,
-        "route_scale": 2.5,
-        "combine_weights_power": 2.0,
-        "num_expert_groups": 2,
-        "num_limited_groups": 1,
-    }
-    scalars = {name: np.array(value)[()] for name, value in options.items()}
-    expected = choose_top_k(logits, **options)
+
+    def plan_of(number, **options):
+        return choose_top_k(
+            logits,
+            number(2),
+            combine_weights=CombineWeights(
+                power=number(2.0), scale=number(2.5)
+            ),
+            expert_groups=ExpertGroups(number(2), number(1)),
+            **options,
+        )
+
+    expected = plan_of(lambda value: value)
     # An attention mask of 0 and 1 is a mask, too.
-    plan = choose_top_k(logits, **scalars, padding_mask=np.ones(3, "int64"))
-    for actual, wanted in zip(plan, expected, strict=True):
+    plan = plan_of(
+        lambda value: np.array(value)[()], padding_mask=np.ones(3, "int64")
+    )
+    for actual, wanted in zip(tensors(plan), tensors(expected), strict=True):
         assert actual.dtype == wanted.dtype
         np.testing.assert_array_equal(
             ops.convert_to_numpy(actual), ops.convert_to_numpy(wanted)
         )
+
+
+def test_an_unknown_score_function_is_refused():
+    with pytest.raises(ValueError, match="`score_function` to be one of"):
+        choose_top_k(np.zeros((1, 3), "float32"), 1, "soft_max")

@@ -7,6 +7,7 @@ import keras
 import numpy as np
 import pytest
 
+from keras_moe.layers import TopKRouter
 from keras_moe.testing import run_layer_test
 
 SHAPE = (2, 3, 4)
@@ -61,6 +62,32 @@ class PairLayer(Projection):
             keras.KerasTensor(values, dtype="float32"),
             keras.KerasTensor(winners, dtype="int32"),
         )
+
+
+class Optional(NamedTuple):
+    values: Any
+    extra: Any = None
+
+
+class OptionalLayer(Projection):
+    """A sound layer with a record, of which a part does not apply."""
+
+    def call(self, inputs):
+        return Optional(super().call(inputs))
+
+    def __call__(self, *args, **kwargs):
+        # A node of a functional model holds tensors alone.
+        outputs = super().__call__(*args, **kwargs)
+        return outputs if isinstance(outputs, Optional) else Optional(*outputs)
+
+    def compute_output_spec(self, inputs):
+        shape = (*inputs.shape[:-1], self.units)
+        return (keras.KerasTensor(shape, self.compute_dtype),)
+
+
+class ForgetsPartOfRecord(OptionalLayer):
+    def compute_output_spec(self, inputs):
+        return 2 * super().compute_output_spec(inputs)
 
 
 class OuterLayer(keras.layers.Layer):
@@ -316,6 +343,23 @@ def test_a_record_of_tensors_keeps_the_contract():
     )
 
 
+def test_a_record_may_lack_parts():
+    run_layer_test(OptionalLayer, KWARGS, SHAPE, (2, 3, 5), 1)
+
+
+@pytest.mark.sweep
+def test_the_plan_of_a_router_keeps_the_contract():
+    run_layer_test(
+        TopKRouter,
+        {"num_experts": 3, "top_k": 2},
+        SHAPE,
+        # Indices, weights and counts; logits, probabilities and mask.
+        [(2, 3, 2), (2, 3, 2), (2, 3), (2, 3, 3), (2, 3, 3), (2, 3)],
+        expected_num_trainable_weights=1,
+        expected_output_dtype="float32",
+    )
+
+
 def test_a_layer_among_the_arguments_is_copied():
     inner = keras.layers.Dense(5)
     run_layer_test(OuterLayer, {"inner": inner}, SHAPE, (2, 3, 5), 2)
@@ -344,6 +388,7 @@ def test_a_layer_among_the_arguments_is_copied():
         (WrongSymbolicCall, r"a symbolic call to allow .*\(3, 3, 5\)"),
         (WrongSymbolicStructure, "structure and dtypes"),
         (WrongSymbolicDtype, "structure and dtypes.*int32.*float32"),
+        (ForgetsPartOfRecord, "structure and dtypes"),
         (FloatsOutOfPolicy, "dtype bfloat16 under mixed_bfloat16.*float32"),
         (SymbolicDtypeOutOfPolicy, "as a symbolic call says.*float32"),
         (HalfPrecisionWeights, "kernel in float32 under mixed_bfloat16"),

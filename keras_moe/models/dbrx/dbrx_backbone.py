@@ -3,10 +3,12 @@
 import keras
 
 from keras_moe.models.dbrx.dbrx_checkpoint import DBRX
+from keras_moe.models.dbrx.dbrx_presets import DBRX_PRESETS
 from keras_moe.models.decoder_backbone import DecoderBackbone
-from keras_moe.models.decoder_backbone import own_arguments
 from keras_moe.models.decoder_parts import make_attention
 from keras_moe.models.decoder_parts import make_sparse
+from keras_moe.models.decoder_parts import make_top_k_router
+from keras_moe.routing.combine_weights import CombineWeights
 
 
 @keras.saving.register_keras_serializable(package="keras_moe")
@@ -37,11 +39,9 @@ class DbrxBackbone(DecoderBackbone):
         rope_max_wavelength: float, the published `rope_theta`.
         layer_norm_epsilon: float; published files cannot say another.
         dropout: float, after attention and feed-forward while training.
-        jitter_noise: float, noise on the routers' inputs while training.
-        load_balancing_loss_weight: float, per layer.
-        router_z_loss_weight: float, per layer.
-        capacity_factor: optional float, for training; `None` is dropless.
-        eval_capacity_factor: optional float, for inference.
+        router: optional `keras_moe.layers.Router`, whose configuration each
+            sparse layer's router takes, or a dict of arguments that change
+            the model's own router, such as `{"balancing": None}`.
         dtype: optional dtype policy or its name.
 
     Inputs: `token_ids`, int32 (B, L), and `padding_mask`, int32 or bool
@@ -70,6 +70,7 @@ class DbrxBackbone(DecoderBackbone):
     """
 
     architecture = DBRX
+    published_presets = DBRX_PRESETS
 
     def __init__(
         self,
@@ -86,15 +87,11 @@ class DbrxBackbone(DecoderBackbone):
         rope_max_wavelength=500_000.0,
         layer_norm_epsilon=1e-5,
         dropout=0.0,
-        jitter_noise=0.0,
-        load_balancing_loss_weight=0.01,
-        router_z_loss_weight=0.001,
-        capacity_factor=None,
-        eval_capacity_factor=None,
+        router=None,
         dtype=None,
         **kwargs,
     ):
-        arguments = own_arguments(locals())
+        arguments = self.own_arguments(locals())
         if combine_weights_power is not None and combine_weights_power <= 0:
             raise ValueError(
                 "Expected `combine_weights_power` to be positive or None. "
@@ -107,11 +104,8 @@ class DbrxBackbone(DecoderBackbone):
             )
 
         def feed_forward(index):
-            routing = {
-                "normalize_combine_weights": combine_weights_power is not None,
-                "combine_weights_power": combine_weights_power or 1.0,
-            }
-            return make_sparse(arguments, dtype, routing)
+            router = self.make_router(arguments)
+            return make_sparse(arguments, router, dtype)
 
         super().__init__(
             arguments,
@@ -120,4 +114,14 @@ class DbrxBackbone(DecoderBackbone):
             norm="layer_without_bias",
             dtype=dtype,
             **kwargs,
+        )
+
+    @classmethod
+    def family_router(cls, arguments):
+        return make_top_k_router(
+            arguments,
+            combine_weights=CombineWeights(
+                normalize=arguments["combine_weights_power"] is not None,
+                power=arguments["combine_weights_power"] or 1.0,
+            ),
         )

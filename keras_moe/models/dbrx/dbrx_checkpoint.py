@@ -119,13 +119,13 @@ DBRX = Architecture(
         ),
         router_rule(f"{THEIRS}.ffn.router.layer.weight"),
         rule(
-            f"{BLOCK}.feed_forward.experts.gate_up_kernel",
+            f"{BLOCK}.feed_forward.experts.gate_up.kernel",
             f"{THEIRS}.ffn.experts.mlp.w1",
             f"{THEIRS}.ffn.experts.mlp.v1",
             layout=BRANCHES,
         ),
         rule(
-            f"{BLOCK}.feed_forward.experts.down_kernel",
+            f"{BLOCK}.feed_forward.experts.down.kernel",
             f"{THEIRS}.ffn.experts.mlp.w2",
             layout=ROWS_OF_EXPERTS,
         ),

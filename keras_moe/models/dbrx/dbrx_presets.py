@@ -18,7 +18,6 @@ DBRX_PRESETS = {
         "top_k": 4,
         "combine_weights_power": 1.0,
         "clip_query_key_value": 8.0,
-        "jitter_noise": 0.0,
         "rope_max_wavelength": 500_000.0,
         "layer_norm_epsilon": 1e-5,
     },

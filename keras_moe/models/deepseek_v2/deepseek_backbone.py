@@ -9,6 +9,7 @@ from keras_moe.models.decoder_backbone import DecoderBackbone
 from keras_moe.models.decoder_parts import kernel_initializer
 from keras_moe.models.decoder_parts import make_dense
 from keras_moe.models.decoder_parts import make_sparse
+from keras_moe.routing.expert_groups import ExpertGroups
 from keras_moe.routing.validation import check_not_negative
 
 
@@ -19,7 +20,6 @@ class DeepSeekBackbone(DecoderBackbone):
 
     Args:
         arguments: dict, the version's own constructor arguments.
-        routing: dict, arguments of `TopKRouter` that make the version.
         dtype: optional dtype policy or its name.
 
     Inputs: `token_ids`, int32 (B, L), and `padding_mask`, int32 or bool
@@ -28,7 +28,7 @@ class DeepSeekBackbone(DecoderBackbone):
     Outputs: float tensor of shape (B, L, H).
     """
 
-    def __init__(self, arguments, routing, dtype=None, **kwargs):
+    def __init__(self, arguments, dtype=None, **kwargs):
         check_not_negative(num_dense_layers=arguments["num_dense_layers"])
         # All fields, whether given or not: what is written is what is read.
         yarn = get_yarn(arguments["yarn"])
@@ -57,12 +57,8 @@ class DeepSeekBackbone(DecoderBackbone):
                 return make_dense(arguments["dense_intermediate_dim"], dtype)
             return make_sparse(
                 arguments,
+                self.make_router(arguments),
                 dtype,
-                {
-                    "route_scale": arguments["route_scale"],
-                    **_groups(arguments),
-                    **routing,
-                },
                 SharedExpertMoE,
                 "shared_expert_moe",
                 num_shared_experts=arguments["num_shared_experts"],
@@ -83,10 +79,18 @@ class DeepSeekBackbone(DecoderBackbone):
         ]
 
 
-def _groups(arguments):
+def expert_groups(arguments, score):
+    """Make the groups of experts that a token chooses among.
+
+    Args:
+        arguments: dict, the version's constructor arguments.
+        score: str, as for `ExpertGroups`.
+
+    Returns:
+        `ExpertGroups`; `None` for one group, which rules nothing out.
+    """
     if arguments["num_expert_groups"] == 1:
-        return {}  # One group rules nothing out.
-    return {
-        "num_expert_groups": arguments["num_expert_groups"],
-        "num_limited_groups": arguments["num_limited_groups"],
-    }
+        return None
+    return ExpertGroups(
+        arguments["num_expert_groups"], arguments["num_limited_groups"], score
+    )

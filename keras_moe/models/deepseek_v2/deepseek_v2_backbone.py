@@ -2,9 +2,13 @@
 
 import keras
 
-from keras_moe.models.decoder_backbone import own_arguments
+from keras_moe.balancing import LoadBalancingLoss
+from keras_moe.models.decoder_parts import make_top_k_router
 from keras_moe.models.deepseek_v2.deepseek_backbone import DeepSeekBackbone
+from keras_moe.models.deepseek_v2.deepseek_backbone import expert_groups
 from keras_moe.models.deepseek_v2.deepseek_v2_checkpoint import DEEPSEEK_V2
+from keras_moe.models.deepseek_v2.deepseek_v2_presets import DEEPSEEK_V2_PRESETS
+from keras_moe.routing.combine_weights import CombineWeights
 
 
 @keras.saving.register_keras_serializable(package="keras_moe")
@@ -46,11 +50,9 @@ class DeepSeekV2Backbone(DeepSeekBackbone):
         use_attention_bias: bool.
         layer_norm_epsilon: float.
         dropout: float, after attention and feed-forward while training.
-        jitter_noise: float, noise on the routers' inputs while training.
-        load_balancing_loss_weight: float, per layer. Defaults to the paper's.
-        router_z_loss_weight: float, per layer.
-        capacity_factor: optional float, for training; `None` is dropless.
-        eval_capacity_factor: optional float, for inference.
+        router: optional `keras_moe.layers.Router`, whose configuration each
+            sparse layer's router takes, or a dict of arguments that change
+            the model's own router, such as `{"balancing": None}`.
         tie_embedding_weights: bool, one matrix for embedding and head.
         dtype: optional dtype policy or its name.
 
@@ -80,6 +82,7 @@ class DeepSeekV2Backbone(DeepSeekBackbone):
     """
 
     architecture = DEEPSEEK_V2
+    published_presets = DEEPSEEK_V2_PRESETS
 
     def __init__(
         self,
@@ -106,19 +109,21 @@ class DeepSeekV2Backbone(DeepSeekBackbone):
         use_attention_bias=False,
         layer_norm_epsilon=1e-6,
         dropout=0.0,
-        jitter_noise=0.0,
-        load_balancing_loss_weight=0.003,
-        router_z_loss_weight=0.0,
-        capacity_factor=None,
-        eval_capacity_factor=None,
+        router=None,
         tie_embedding_weights=False,
         dtype=None,
         **kwargs,
     ):
-        arguments = own_arguments(locals())
-        routing = {
-            "score_function": "softmax",
-            "normalize_combine_weights": False,
-            "group_score": "max",
-        }
-        super().__init__(arguments, routing, dtype, **kwargs)
+        arguments = self.own_arguments(locals())
+        super().__init__(arguments, dtype, **kwargs)
+
+    @classmethod
+    def family_router(cls, arguments):
+        return make_top_k_router(
+            arguments,
+            combine_weights=CombineWeights(
+                normalize=False, scale=arguments["route_scale"]
+            ),
+            expert_groups=expert_groups(arguments, "max"),
+            balancing=LoadBalancingLoss(0.003),
+        )

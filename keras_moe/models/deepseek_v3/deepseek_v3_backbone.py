@@ -2,9 +2,14 @@
 
 import keras
 
-from keras_moe.models.decoder_backbone import own_arguments
+from keras_moe.balancing import ExpertBias
+from keras_moe.balancing import LoadBalancingLoss
+from keras_moe.models.decoder_parts import make_top_k_router
 from keras_moe.models.deepseek_v2.deepseek_backbone import DeepSeekBackbone
+from keras_moe.models.deepseek_v2.deepseek_backbone import expert_groups
 from keras_moe.models.deepseek_v3.deepseek_v3_checkpoint import DEEPSEEK_V3
+from keras_moe.models.deepseek_v3.deepseek_v3_presets import DEEPSEEK_V3_PRESETS
+from keras_moe.routing.combine_weights import CombineWeights
 
 
 @keras.saving.register_keras_serializable(package="keras_moe")
@@ -53,13 +58,9 @@ class DeepSeekV3Backbone(DeepSeekBackbone):
         use_attention_bias: bool.
         layer_norm_epsilon: float.
         dropout: float, after attention and feed-forward while training.
-        jitter_noise: float, noise on the routers' inputs while training.
-        expert_bias_update_rate: float, how far a training step moves the
-            bias. Defaults to the paper's.
-        load_balancing_loss_weight: float, per layer. Defaults to the paper's.
-        router_z_loss_weight: float, per layer.
-        capacity_factor: optional float, for training; `None` is dropless.
-        eval_capacity_factor: optional float, for inference.
+        router: optional `keras_moe.layers.Router`, whose configuration each
+            sparse layer's router takes, or a dict of arguments that change
+            the model's own router, such as `{"balancing": None}`.
         tie_embedding_weights: bool, one matrix for embedding and head.
         dtype: optional dtype policy or its name.
 
@@ -89,6 +90,7 @@ class DeepSeekV3Backbone(DeepSeekBackbone):
     """
 
     architecture = DEEPSEEK_V3
+    published_presets = DEEPSEEK_V3_PRESETS
 
     def __init__(
         self,
@@ -117,22 +119,23 @@ class DeepSeekV3Backbone(DeepSeekBackbone):
         use_attention_bias=False,
         layer_norm_epsilon=1e-6,
         dropout=0.0,
-        jitter_noise=0.0,
-        expert_bias_update_rate=0.001,
-        load_balancing_loss_weight=0.0001,
-        router_z_loss_weight=0.0,
-        capacity_factor=None,
-        eval_capacity_factor=None,
+        router=None,
         tie_embedding_weights=False,
         dtype=None,
         **kwargs,
     ):
-        arguments = own_arguments(locals())
-        routing = {
-            "score_function": "sigmoid",
-            "normalize_combine_weights": normalize_combine_weights,
-            "use_expert_bias": True,
-            "expert_bias_update_rate": expert_bias_update_rate,
-            "group_score": "top2_sum",
-        }
-        super().__init__(arguments, routing, dtype, **kwargs)
+        arguments = self.own_arguments(locals())
+        super().__init__(arguments, dtype, **kwargs)
+
+    @classmethod
+    def family_router(cls, arguments):
+        return make_top_k_router(
+            arguments,
+            score_function="sigmoid",
+            combine_weights=CombineWeights(
+                normalize=arguments["normalize_combine_weights"],
+                scale=arguments["route_scale"],
+            ),
+            expert_groups=expert_groups(arguments, "top2_sum"),
+            balancing=[ExpertBias(0.001), LoadBalancingLoss(0.0001)],
+        )

@@ -3,11 +3,13 @@
 import keras
 
 from keras_moe.models.decoder_backbone import DecoderBackbone
-from keras_moe.models.decoder_backbone import own_arguments
 from keras_moe.models.decoder_parts import make_attention
 from keras_moe.models.decoder_parts import make_sparse
+from keras_moe.models.decoder_parts import make_top_k_router
 from keras_moe.models.grok1.grok1_checkpoint import GROK1
+from keras_moe.models.grok1.grok1_presets import GROK1_PRESETS
 from keras_moe.models.grok1.tanh_gelu import tanh_gelu
+from keras_moe.routing.combine_weights import CombineWeights
 
 
 @keras.saving.register_keras_serializable(package="keras_moe")
@@ -40,11 +42,9 @@ class Grok1Backbone(DecoderBackbone):
         rope_max_wavelength: float, the published `base_exponent`.
         layer_norm_epsilon: float.
         dropout: float, after attention and feed-forward while training.
-        jitter_noise: float, noise on the routers' inputs while training.
-        load_balancing_loss_weight: float, per layer.
-        router_z_loss_weight: float, per layer.
-        capacity_factor: optional float, for training; `None` is dropless.
-        eval_capacity_factor: optional float, for inference.
+        router: optional `keras_moe.layers.Router`, whose configuration each
+            sparse layer's router takes, or a dict of arguments that change
+            the model's own router, such as `{"balancing": None}`.
         tie_embedding_weights: bool, one matrix for embedding and head.
         dtype: optional dtype policy or its name.
 
@@ -74,6 +74,7 @@ class Grok1Backbone(DecoderBackbone):
     """
 
     architecture = GROK1
+    published_presets = GROK1_PRESETS
 
     def __init__(
         self,
@@ -92,16 +93,12 @@ class Grok1Backbone(DecoderBackbone):
         rope_max_wavelength=10_000.0,
         layer_norm_epsilon=1e-5,
         dropout=0.0,
-        jitter_noise=0.0,
-        load_balancing_loss_weight=0.01,
-        router_z_loss_weight=0.001,
-        capacity_factor=None,
-        eval_capacity_factor=None,
+        router=None,
         tie_embedding_weights=True,
         dtype=None,
         **kwargs,
     ):
-        arguments = own_arguments(locals())
+        arguments = self.own_arguments(locals())
 
         def attention(index):
             return make_attention(
@@ -114,8 +111,8 @@ class Grok1Backbone(DecoderBackbone):
         def feed_forward(index):
             return make_sparse(
                 arguments,
+                self.make_router(arguments),
                 dtype,
-                {"normalize_combine_weights": False},
                 activation=tanh_gelu,
             )
 
@@ -128,4 +125,11 @@ class Grok1Backbone(DecoderBackbone):
             output_multiplier=output_multiplier,
             dtype=dtype,
             **kwargs,
+        )
+
+    @classmethod
+    def family_router(cls, arguments):
+        return make_top_k_router(
+            arguments,
+            combine_weights=CombineWeights(normalize=False),
         )

@@ -64,13 +64,13 @@ def _feed_forward_rules():
     return (
         router_rule(f"{LAYER}.moe_block.gate.weight"),
         rule(
-            f"{BLOCK}.feed_forward.experts.gate_up_kernel",
+            f"{BLOCK}.feed_forward.experts.gate_up.kernel",
             f"{each}.linear.weight",
             f"{each}.linear_v.weight",
             layout=EXPERTS,
         ),
         rule(
-            f"{BLOCK}.feed_forward.experts.down_kernel",
+            f"{BLOCK}.feed_forward.experts.down.kernel",
             f"{each}.linear_1.weight",
             layout=EXPERTS,
         ),

@@ -3,13 +3,13 @@
 import keras
 
 from keras_moe.models.decoder_backbone import DecoderBackbone
-from keras_moe.models.decoder_backbone import own_arguments
 from keras_moe.models.decoder_parts import is_sparse
 from keras_moe.models.decoder_parts import make_attention
 from keras_moe.models.decoder_parts import make_dense
 from keras_moe.models.decoder_parts import make_sparse
 from keras_moe.models.mixtral.mixtral_checkpoint import MIXTRAL
 from keras_moe.models.mixtral.mixtral_keras_hub import MIXTRAL_OF_KERAS_HUB
+from keras_moe.models.mixtral.mixtral_presets import MIXTRAL_PRESETS
 from keras_moe.routing.validation import check_positive
 
 
@@ -42,11 +42,9 @@ class MixtralBackbone(DecoderBackbone):
         rope_scaling_factor: float, divides the positions.
         layer_norm_epsilon: float.
         dropout: float, after attention and feed-forward while training.
-        jitter_noise: float, noise on the routers' inputs while training.
-        load_balancing_loss_weight: float, per layer.
-        router_z_loss_weight: float, per layer.
-        capacity_factor: optional float, for training; `None` is dropless.
-        eval_capacity_factor: optional float, for inference.
+        router: optional `keras_moe.layers.Router`, whose configuration each
+            sparse layer's router takes, or a dict of arguments that change
+            the model's own router, such as `{"balancing": None}`.
         tie_embedding_weights: bool, one matrix for embedding and head.
         dtype: optional dtype policy or its name.
 
@@ -77,6 +75,7 @@ class MixtralBackbone(DecoderBackbone):
 
     architecture = MIXTRAL
     also_architectures = (MIXTRAL_OF_KERAS_HUB,)
+    published_presets = MIXTRAL_PRESETS
 
     def __init__(
         self,
@@ -96,16 +95,12 @@ class MixtralBackbone(DecoderBackbone):
         rope_scaling_factor=1.0,
         layer_norm_epsilon=1e-5,
         dropout=0.0,
-        jitter_noise=0.0,
-        load_balancing_loss_weight=0.01,
-        router_z_loss_weight=0.001,
-        capacity_factor=None,
-        eval_capacity_factor=None,
+        router=None,
         tie_embedding_weights=False,
         dtype=None,
         **kwargs,
     ):
-        arguments = own_arguments(locals())
+        arguments = self.own_arguments(locals())
         check_positive(expert_layer_stride=expert_layer_stride)
 
         def attention(index):
@@ -118,7 +113,8 @@ class MixtralBackbone(DecoderBackbone):
 
         def feed_forward(index):
             if is_sparse(index, arguments):
-                return make_sparse(arguments, dtype)
+                router = self.make_router(arguments)
+                return make_sparse(arguments, router, dtype)
             return make_dense(dense_intermediate_dim or intermediate_dim, dtype)
 
         super().__init__(

@@ -31,11 +31,11 @@ MIXTRAL_OF_KERAS_HUB = Architecture(
             SPARSE,
         ),
         rule(
-            f"{BLOCK}.feed_forward.experts.gate_up_kernel",
+            f"{BLOCK}.feed_forward.experts.gate_up.kernel",
             f"{EXPERTS}/0",
             f"{EXPERTS}/1",
             layout=side_by_side(1, 1),
         ),
-        rule(f"{BLOCK}.feed_forward.experts.down_kernel", f"{EXPERTS}/2"),
+        rule(f"{BLOCK}.feed_forward.experts.down.kernel", f"{EXPERTS}/2"),
     ),
 )

@@ -3,10 +3,12 @@
 import keras
 
 from keras_moe.models.decoder_backbone import DecoderBackbone
-from keras_moe.models.decoder_backbone import own_arguments
 from keras_moe.models.decoder_parts import make_attention
 from keras_moe.models.decoder_parts import make_sparse
+from keras_moe.models.decoder_parts import make_top_k_router
 from keras_moe.models.olmoe.olmoe_checkpoint import OLMOE
+from keras_moe.models.olmoe.olmoe_presets import OLMOE_PRESETS
+from keras_moe.routing.combine_weights import CombineWeights
 
 
 @keras.saving.register_keras_serializable(package="keras_moe")
@@ -36,11 +38,9 @@ class OLMoEBackbone(DecoderBackbone):
         rope_max_wavelength: float, the published `rope_theta`.
         layer_norm_epsilon: float.
         dropout: float, after attention and feed-forward while training.
-        jitter_noise: float, noise on the routers' inputs while training.
-        load_balancing_loss_weight: float, per layer.
-        router_z_loss_weight: float, per layer.
-        capacity_factor: optional float, for training; `None` is dropless.
-        eval_capacity_factor: optional float, for inference.
+        router: optional `keras_moe.layers.Router`, whose configuration each
+            sparse layer's router takes, or a dict of arguments that change
+            the model's own router, such as `{"balancing": None}`.
         tie_embedding_weights: bool, one matrix for embedding and head.
         dtype: optional dtype policy or its name.
 
@@ -70,6 +70,7 @@ class OLMoEBackbone(DecoderBackbone):
     """
 
     architecture = OLMOE
+    published_presets = OLMOE_PRESETS
 
     def __init__(
         self,
@@ -87,16 +88,12 @@ class OLMoEBackbone(DecoderBackbone):
         rope_max_wavelength=10_000.0,
         layer_norm_epsilon=1e-5,
         dropout=0.0,
-        jitter_noise=0.0,
-        load_balancing_loss_weight=0.01,
-        router_z_loss_weight=0.001,
-        capacity_factor=None,
-        eval_capacity_factor=None,
+        router=None,
         tie_embedding_weights=False,
         dtype=None,
         **kwargs,
     ):
-        arguments = own_arguments(locals())
+        arguments = self.own_arguments(locals())
 
         def attention(index):
             return make_attention(
@@ -110,9 +107,18 @@ class OLMoEBackbone(DecoderBackbone):
             )
 
         def feed_forward(index):
-            routing = {"normalize_combine_weights": normalize_combine_weights}
-            return make_sparse(arguments, dtype, routing)
+            router = self.make_router(arguments)
+            return make_sparse(arguments, router, dtype)
 
         super().__init__(
             arguments, attention, feed_forward, dtype=dtype, **kwargs
+        )
+
+    @classmethod
+    def family_router(cls, arguments):
+        return make_top_k_router(
+            arguments,
+            combine_weights=CombineWeights(
+                normalize=arguments["normalize_combine_weights"]
+            ),
         )

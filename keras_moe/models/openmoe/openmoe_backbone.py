@@ -2,16 +2,20 @@
 
 import keras
 
+from keras_moe.balancing import LoadBalancingLoss
+from keras_moe.balancing import RouterZLoss
 from keras_moe.checkpoints.checkpoint_folder import shorten
 from keras_moe.models.decoder_backbone import DecoderBackbone
-from keras_moe.models.decoder_backbone import own_arguments
 from keras_moe.models.decoder_parts import is_sparse
 from keras_moe.models.decoder_parts import make_attention
 from keras_moe.models.decoder_parts import make_dense
 from keras_moe.models.decoder_parts import make_sparse
+from keras_moe.models.decoder_parts import make_top_k_router
 from keras_moe.models.openmoe.openmoe_checkpoint import OPENMOE
 from keras_moe.models.openmoe.openmoe_checkpoint import OWN_KEYS
+from keras_moe.models.openmoe.openmoe_presets import OPENMOE_PRESETS
 from keras_moe.ops.gated_activation import swiglu
+from keras_moe.routing.combine_weights import CombineWeights
 from keras_moe.routing.validation import check_positive
 
 
@@ -54,11 +58,9 @@ class OpenMoEBackbone(DecoderBackbone):
         rope_max_wavelength: float.
         layer_norm_epsilon: float.
         dropout: float, after attention and feed-forward while training.
-        jitter_noise: float, noise on the routers' inputs while training.
-        load_balancing_loss_weight: float, per layer.
-        router_z_loss_weight: float, per layer.
-        capacity_factor: optional float, for training; `None` is dropless.
-        eval_capacity_factor: optional float, for inference.
+        router: optional `keras_moe.layers.Router`, whose configuration each
+            sparse layer's router takes, or a dict of arguments that change
+            the model's own router, such as `{"balancing": None}`.
         tie_embedding_weights: bool, one matrix for embedding and head.
         dtype: optional dtype policy or its name.
 
@@ -88,6 +90,7 @@ class OpenMoEBackbone(DecoderBackbone):
     """
 
     architecture = OPENMOE
+    published_presets = OPENMOE_PRESETS
 
     def __init__(
         self,
@@ -104,16 +107,12 @@ class OpenMoEBackbone(DecoderBackbone):
         rope_max_wavelength=10_000.0,
         layer_norm_epsilon=1e-6,
         dropout=0.0,
-        jitter_noise=0.0,
-        load_balancing_loss_weight=0.01,
-        router_z_loss_weight=0.0001,
-        capacity_factor=None,
-        eval_capacity_factor=None,
+        router=None,
         tie_embedding_weights=False,
         dtype=None,
         **kwargs,
     ):
-        arguments = own_arguments(locals())
+        arguments = self.own_arguments(locals())
         check_positive(expert_layer_stride=expert_layer_stride)
 
         def attention(index):
@@ -127,8 +126,8 @@ class OpenMoEBackbone(DecoderBackbone):
                 return dense("feed_forward")
             return make_sparse(
                 arguments,
+                self.make_router(arguments),
                 dtype,
-                {"normalize_combine_weights": False},
                 activation=swiglu,
             )
 
@@ -158,3 +157,11 @@ class OpenMoEBackbone(DecoderBackbone):
                 "`keras_hub.models.LlamaCausalLM`."
             )
         return architecture
+
+    @classmethod
+    def family_router(cls, arguments):
+        return make_top_k_router(
+            arguments,
+            combine_weights=CombineWeights(normalize=False),
+            balancing=[LoadBalancingLoss(0.01), RouterZLoss(0.0001)],
+        )

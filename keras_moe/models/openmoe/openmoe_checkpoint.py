@@ -115,13 +115,13 @@ OPENMOE = Architecture(
         *feed_forward_rules(f"{BLOCK}.feed_forward", f"{LAYER}.mlp"),
         router_rule(f"{LAYER}.mlp.gate_weight"),
         rule(
-            f"{BLOCK}.feed_forward.experts.gate_up_kernel",
+            f"{BLOCK}.feed_forward.experts.gate_up.kernel",
             f"{LAYER}.mlp.experts.wi_gate",
             f"{LAYER}.mlp.experts.wi_up",
             layout=side_by_side(2, 1),
         ),
         rule(
-            f"{BLOCK}.feed_forward.experts.down_kernel",
+            f"{BLOCK}.feed_forward.experts.down.kernel",
             f"{LAYER}.mlp.experts.wo",
         ),
         rule(

@@ -3,15 +3,17 @@
 import keras
 
 from keras_moe.models.decoder_backbone import DecoderBackbone
-from keras_moe.models.decoder_backbone import own_arguments
 from keras_moe.models.decoder_parts import is_sparse
 from keras_moe.models.decoder_parts import make_attention
 from keras_moe.models.decoder_parts import make_dense
 from keras_moe.models.decoder_parts import make_sparse
+from keras_moe.models.decoder_parts import make_top_k_router
 from keras_moe.models.qwen3_moe.qwen3_moe_checkpoint import QWEN3_MOE
 from keras_moe.models.qwen3_moe.qwen3_moe_keras_hub import (
     QWEN3_MOE_OF_KERAS_HUB,
 )
+from keras_moe.models.qwen3_moe.qwen3_moe_presets import QWEN3_MOE_PRESETS
+from keras_moe.routing.combine_weights import CombineWeights
 from keras_moe.routing.validation import check_positive
 
 
@@ -47,11 +49,9 @@ class Qwen3MoEBackbone(DecoderBackbone):
         rope_max_wavelength: float, the published `rope_theta`.
         layer_norm_epsilon: float.
         dropout: float, after attention and feed-forward while training.
-        jitter_noise: float, noise on the routers' inputs while training.
-        load_balancing_loss_weight: float, per layer.
-        router_z_loss_weight: float, per layer.
-        capacity_factor: optional float, for training; `None` is dropless.
-        eval_capacity_factor: optional float, for inference.
+        router: optional `keras_moe.layers.Router`, whose configuration each
+            sparse layer's router takes, or a dict of arguments that change
+            the model's own router, such as `{"balancing": None}`.
         tie_embedding_weights: bool, one matrix for embedding and head.
         dtype: optional dtype policy or its name.
 
@@ -82,6 +82,7 @@ class Qwen3MoEBackbone(DecoderBackbone):
 
     architecture = QWEN3_MOE
     also_architectures = (QWEN3_MOE_OF_KERAS_HUB,)
+    published_presets = QWEN3_MOE_PRESETS
 
     def __init__(
         self,
@@ -103,16 +104,12 @@ class Qwen3MoEBackbone(DecoderBackbone):
         rope_max_wavelength=1_000_000.0,
         layer_norm_epsilon=1e-6,
         dropout=0.0,
-        jitter_noise=0.0,
-        load_balancing_loss_weight=0.01,
-        router_z_loss_weight=0.001,
-        capacity_factor=None,
-        eval_capacity_factor=None,
+        router=None,
         tie_embedding_weights=False,
         dtype=None,
         **kwargs,
     ):
-        arguments = own_arguments(locals())
+        arguments = self.own_arguments(locals())
         check_positive(expert_layer_stride=expert_layer_stride)
         # As `config.json` has them: a list, and a number in any case.
         arguments["dense_layers"] = list(dense_layers)
@@ -133,9 +130,18 @@ class Qwen3MoEBackbone(DecoderBackbone):
         def feed_forward(index):
             if not is_sparse(index, arguments):
                 return make_dense(dense_intermediate_dim, dtype)
-            routing = {"normalize_combine_weights": normalize_combine_weights}
-            return make_sparse(arguments, dtype, routing)
+            router = self.make_router(arguments)
+            return make_sparse(arguments, router, dtype)
 
         super().__init__(
             arguments, attention, feed_forward, dtype=dtype, **kwargs
+        )
+
+    @classmethod
+    def family_router(cls, arguments):
+        return make_top_k_router(
+            arguments,
+            combine_weights=CombineWeights(
+                normalize=arguments["normalize_combine_weights"]
+            ),
         )

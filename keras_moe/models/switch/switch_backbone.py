@@ -6,7 +6,7 @@ import keras_hub
 from keras_moe.blocks.relative_position_bias import RelativePositionBias
 from keras_moe.blocks.t5_decoder_block import T5DecoderBlock
 from keras_moe.blocks.t5_encoder_block import T5EncoderBlock
-from keras_moe.models.decoder_backbone import own_arguments
+from keras_moe.layers import TopKRouter
 from keras_moe.models.published_backbone import PublishedBackbone
 from keras_moe.models.sparse_backbone import SparseBackbone
 from keras_moe.models.switch.switch_checkpoint import SWITCH
@@ -15,7 +15,9 @@ from keras_moe.models.switch.switch_feed_forward import is_sparse_block
 from keras_moe.models.switch.switch_parameter_counts import (
     switch_parameter_counts,
 )
+from keras_moe.models.switch.switch_presets import SWITCH_PRESETS
 from keras_moe.ops.plain_numbers import plain_numbers
+from keras_moe.routing.capacity import Capacity
 from keras_moe.routing.validation import check_positive
 
 
@@ -53,12 +55,6 @@ class SwitchBackbone(
             of its own; `True` in ST-MoE.
         top_k: int K, experts per token; 1 in Switch, 2 in ST-MoE, whose
             weights are then divided by their sum.
-        capacity_factor: float, slots per expert in training relative to
-            perfect balance; `None` never drops.
-        eval_capacity_factor: float, the same outside training.
-        expert_capacity: optional int, slots per expert and sequence whatever
-            its length, in training and outside; replaces both factors, which
-            become `None`. What transformers has, and published folders say.
         activation: activation of experts and dense feed-forward layers.
         use_gated_activation: bool, gate them (GEGLU with "gelu").
         relative_attention_buckets: int, buckets of the position bias.
@@ -66,10 +62,9 @@ class SwitchBackbone(
             all positions share one bucket.
         dropout: float, share of activations to drop in training.
         layer_norm_epsilon: float, added to the mean square.
-        jitter_noise: float, relative amplitude of the noise on the router's
-            inputs in training.
-        load_balancing_loss_weight: float, coefficient per sparse block.
-        router_z_loss_weight: float, coefficient per sparse block.
+        router: optional `keras_moe.layers.Router`, whose configuration each
+            sparse layer's router takes, or a dict of arguments that change
+            the model's own router, such as `{"balancing": None}`.
         tie_embedding_weights: bool, whether the language model head shares
             the token embedding.
         dtype: dtype or dtype policy of the layers.
@@ -116,6 +111,7 @@ class SwitchBackbone(
     """
 
     architecture = SWITCH
+    published_presets = SWITCH_PRESETS
 
     @plain_numbers
     def __init__(
@@ -132,18 +128,13 @@ class SwitchBackbone(
         expert_layer_offset=1,
         use_extra_feed_forward=False,
         top_k=1,
-        capacity_factor=1.25,
-        eval_capacity_factor=2.0,
-        expert_capacity=None,
         activation="relu",
         use_gated_activation=False,
         relative_attention_buckets=32,
         relative_attention_max_distance=128,
         dropout=0.1,
         layer_norm_epsilon=1e-6,
-        jitter_noise=0.01,
-        load_balancing_loss_weight=0.01,
-        router_z_loss_weight=0.001,
+        router=None,
         tie_embedding_weights=True,
         dtype=None,
         **kwargs,
@@ -152,9 +143,7 @@ class SwitchBackbone(
             num_decoder_layers = num_layers
         if key_value_dim is None:
             key_value_dim = hidden_dim // num_heads
-        if expert_capacity is not None:
-            capacity_factor = eval_capacity_factor = None
-        arguments = own_arguments(locals())
+        arguments = self.own_arguments(locals())
         check_positive(
             vocabulary_size=vocabulary_size,
             num_layers=num_layers,
@@ -164,21 +153,8 @@ class SwitchBackbone(
         )
 
         def feed_forward(sparse):
-            return create_feed_forward(
-                sparse,
-                intermediate_dim,
-                activation,
-                use_gated_activation,
-                num_experts,
-                top_k,
-                capacity_factor,
-                eval_capacity_factor,
-                expert_capacity,
-                jitter_noise,
-                load_balancing_loss_weight,
-                router_z_loss_weight,
-                dtype,
-            )
+            router = self.make_router(arguments) if sparse else None
+            return create_feed_forward(arguments, router, dtype)
 
         def block(block_class, index, name):
             sparse = is_sparse_block(
@@ -267,7 +243,8 @@ class SwitchBackbone(
         arguments["activation"] = keras.activations.serialize(activation)
         self._arguments = arguments
         for name, value in arguments.items():
-            setattr(self, name, value)
+            if name != "router":
+                setattr(self, name, value)
         self.activation = activation
 
     def encode(self, token_ids, padding_mask):
@@ -311,6 +288,16 @@ class SwitchBackbone(
                 encoder_padding_mask=encoder_padding_mask,
             )
         return self.stack_dropout(self.decoder_norm(x))
+
+    @classmethod
+    def family_router(cls, arguments):
+        return TopKRouter(
+            arguments["num_experts"],
+            arguments["top_k"],
+            jitter_noise=0.01,
+            capacity=Capacity(factor=1.25, eval_factor=2.0),
+            name="router",
+        )
 
     @classmethod
     def parameter_counts(cls, **config):

@@ -71,10 +71,10 @@ def _feed_forward_rules(our_norm, ours, their_norm, theirs):
             layout=LINEAR,
         ),
         rule(
-            f"{ours}.experts.up_kernel", f"{expert}.wi.weight", layout=EXPERTS
+            f"{ours}.experts.up.kernel", f"{expert}.wi.weight", layout=EXPERTS
         ),
         rule(
-            f"{ours}.experts.down_kernel", f"{expert}.wo.weight", layout=EXPERTS
+            f"{ours}.experts.down.kernel", f"{expert}.wo.weight", layout=EXPERTS
         ),
     ]
 

@@ -13,6 +13,10 @@ MeshTensorFlow also leaves out weak second experts, by chance.
 
 from typing import Any
 
+from keras_moe.balancing import LoadBalancingLoss
+from keras_moe.balancing import RouterZLoss
+from keras_moe.routing.capacity import Capacity
+
 _BASE = {
     "vocabulary_size": 32128,
     "num_layers": 12,
@@ -48,7 +52,7 @@ SWITCH_PRESETS["switch_xxl_128"] = {
     "expert_layer_stride": 2,
     "activation": "gelu",
     "use_gated_activation": True,
-    "eval_capacity_factor": 4.0,
+    "router": {"capacity": Capacity(factor=1.25, eval_factor=4.0)},
     "tie_embedding_weights": False,
 }
 SWITCH_PRESETS["switch_c_2048"] = {
@@ -60,9 +64,18 @@ SWITCH_PRESETS["switch_c_2048"] = {
     "intermediate_dim": 6144,
     "num_experts": 2048,
     "expert_layer_stride": 1,
-    "capacity_factor": 1.0,
+    "router": {"capacity": Capacity(factor=1.0, eval_factor=2.0)},
     "tie_embedding_weights": False,
 }
+
+
+def _st_moe_router(z_loss_weight, factor=1.25, eval_factor=2.0):
+    return {
+        "jitter_noise": 0.0,
+        "balancing": [LoadBalancingLoss(0.01), RouterZLoss(z_loss_weight)],
+        "capacity": Capacity(factor, eval_factor),
+    }
+
 
 _ST_MOE = {
     "vocabulary_size": 32128,
@@ -72,7 +85,6 @@ _ST_MOE = {
     "top_k": 2,
     "activation": "gelu",
     "use_gated_activation": True,
-    "jitter_noise": 0.0,
     "tie_embedding_weights": False,
 }
 SWITCH_PRESETS["st_moe_base"] = {
@@ -83,7 +95,7 @@ SWITCH_PRESETS["st_moe_base"] = {
     "key_value_dim": 64,
     "intermediate_dim": 2048,
     "num_experts": 16,
-    "router_z_loss_weight": 1e-4,
+    "router": _st_moe_router(1e-4),
 }
 SWITCH_PRESETS["st_moe_xl"] = {
     **_ST_MOE,
@@ -93,9 +105,7 @@ SWITCH_PRESETS["st_moe_xl"] = {
     "key_value_dim": 64,
     "intermediate_dim": 5120,
     "num_experts": 16,
-    "capacity_factor": 2.0,
-    "eval_capacity_factor": 4.0,
-    "router_z_loss_weight": 1e-4,
+    "router": _st_moe_router(1e-4, factor=2.0, eval_factor=4.0),
 }
 SWITCH_PRESETS["st_moe_32b"] = {
     **_ST_MOE,
@@ -105,5 +115,5 @@ SWITCH_PRESETS["st_moe_32b"] = {
     "key_value_dim": 128,
     "intermediate_dim": 20480,
     "num_experts": 64,
-    "router_z_loss_weight": 1e-3,
+    "router": _st_moe_router(1e-3),
 }

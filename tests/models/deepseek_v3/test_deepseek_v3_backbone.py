@@ -5,6 +5,8 @@ import numpy as np
 import pytest
 from keras import ops
 
+from keras_moe.balancing import ExpertBias
+from keras_moe.balancing import LoadBalancingLoss
 from keras_moe.blocks import MultiHeadLatentAttention
 from keras_moe.blocks import Yarn
 from keras_moe.callbacks import RoutingMonitor
@@ -16,6 +18,8 @@ from keras_moe.models.deepseek_v2 import DeepSeekV2CausalLM
 from keras_moe.models.deepseek_v3 import DEEPSEEK_V3_PRESETS
 from keras_moe.models.deepseek_v3 import DeepSeekV3Backbone
 from keras_moe.models.deepseek_v3 import DeepSeekV3CausalLM
+from keras_moe.routing import CombineWeights
+from keras_moe.routing import ExpertGroups
 from tests.models.backbone_contract import SETTINGS
 from tests.models.backbone_contract import BackboneContract
 from tests.models.backbone_contract import routed_part
@@ -60,7 +64,8 @@ class DeepSeekContract(BackboneContract):
         for block in self.sparse_blocks():
             shared = block.feed_forward.shared_experts
             assert shared.intermediate_dim == 24
-            assert routed_part(block).router.route_scale == 2.0
+            router = routed_part(block).router
+            assert router.combine_weights.scale == 2.0
             assert block.attention.yarn == YARN
             assert block.attention.query_latent_dim == 6
             assert block.attention.use_bias
@@ -74,11 +79,12 @@ class TestDeepSeekV2Backbone(DeepSeekContract):
 class TestDeepSeekV3Backbone(DeepSeekContract):
     backbone = DeepSeekV3Backbone
     presets = DEEPSEEK_V3_PRESETS
-    settings = {**DeepSeekContract.settings, "expert_bias_update_rate": 0.02}
 
-    def test_the_update_rate_reaches_the_router(self):
-        for block in self.sparse_blocks():
-            assert routed_part(block).router.expert_bias_update_rate == 0.02
+    def test_a_rate_reaches_the_router(self):
+        router = {"balancing": ExpertBias(0.02)}
+        backbone = self.make(num_layers=2, router=router)
+        (rule,) = router_of(backbone).balancing
+        assert rule.rate == 0.02
 
 
 @pytest.fixture(params=TASKS, ids=lambda task: task.__name__)
@@ -125,18 +131,19 @@ def router_of(backbone):
 def test_routers_are_as_the_version_has_them():
     two = router_of(DeepSeekV2Backbone(**SMALL, route_scale=16.0))
     assert two.score_function == "softmax"
-    assert two.group_score == "max"
-    assert two.normalize_combine_weights is False
-    assert not two.use_expert_bias
-    assert two.route_scale == 16.0
+    assert two.expert_groups == ExpertGroups(4, 2, "max")
+    assert two.combine_weights == CombineWeights(False, 1.0, 16.0)
+    assert two.expert_bias is None
+    assert [rule.weight for rule in two.balancing] == [0.003]
     three = router_of(DeepSeekV3Backbone(**SMALL))
     assert three.score_function == "sigmoid"
-    assert three.group_score == "top2_sum"
-    assert three.normalize_combine_weights is True
-    assert three.use_expert_bias
-    assert (three.num_expert_groups, three.num_limited_groups) == (4, 2)
+    assert three.expert_groups == ExpertGroups(4, 2, "top2_sum")
+    assert three.combine_weights == CombineWeights(True, 1.0, 1.0)
+    assert three.expert_bias is not None
+    bias, load_balancing = three.balancing
+    assert (bias.rate, load_balancing.weight) == (0.001, 0.0001)
     free = router_of(DeepSeekV3Backbone(**{**SMALL, "num_expert_groups": 1}))
-    assert free.num_expert_groups is None
+    assert free.expert_groups is None
 
 
 @pytest.mark.sweep(first=1)
@@ -144,7 +151,8 @@ def test_routers_are_as_the_version_has_them():
 def test_fit_learns_and_leaves_a_fixed_bias_alone(task, batch, backend, dtype):
     keras.utils.set_random_seed(0)
     if task is DeepSeekV3CausalLM:
-        model = make_model(task, dtype=dtype, expert_bias_update_rate=0.0)
+        router = {"balancing": [ExpertBias(0.0), LoadBalancingLoss(0.0001)]}
+        model = make_model(task, dtype=dtype, router=router)
         biases = [router_of(model.backbone).expert_bias]
         biases[0].assign(np.linspace(0.0, 0.1, 8))
     else:
@@ -202,7 +210,7 @@ def fit_the_bias(batch, backend, epochs=1, **changes):
 @pytest.mark.sweep
 def test_fit_balances_by_the_bias_alone(batch, backend):
     bias, history = fit_the_bias(
-        batch, backend, epochs=60, expert_bias_update_rate=0.005
+        batch, backend, epochs=60, router={"balancing": ExpertBias(0.005)}
     )
     violations = history["max_violation"]
     # Expert 0 is half of all pairs, four times its part.
@@ -263,8 +271,8 @@ def test_keras_file_round_trip(task, batch, tmp_path):
     ("change", "message"),
     [
         ({"num_dense_layers": -1}, "`num_dense_layers` to be 0 or more"),
-        ({"num_expert_groups": 3}, "`num_expert_groups` to divide"),
-        ({"num_limited_groups": 0}, "`num_limited_groups` between"),
+        ({"num_expert_groups": 3}, "`num_groups` to divide"),
+        ({"num_limited_groups": 0}, "`num_limited`"),
         ({"yarn": {"factor": 2}}, "`yarn` to have fields"),
     ],
 )

@@ -12,6 +12,8 @@ from safetensors.torch import load_file
 from safetensors.torch import save_file
 from transformers import DeepseekV3ForCausalLM
 
+from keras_moe.balancing import ExpertBias
+from keras_moe.balancing import LoadBalancingLoss
 from keras_moe.models.deepseek_v3 import DeepSeekV3CausalLM
 from tests.models.contract import TOLERANCE
 from tests.models.contract import Contract
@@ -148,10 +150,13 @@ class TestDeepSeekV3(Contract):
             model = DeepSeekV3CausalLM.from_preset(
                 self.folder("groups"), preprocessor=None, **arguments
             )
-            return model.backbone.expert_bias_update_rate
+            bias, load_balancing = model.backbone.router.balancing
+            assert load_balancing.weight == 0.0001
+            return bias.rate
 
         assert rate() == 0.0
-        assert rate(expert_bias_update_rate=0.01) == 0.01
+        rules = [ExpertBias(0.01), LoadBalancingLoss(0.0001)]
+        assert rate(router={"balancing": rules}) == 0.01
 
     @pytest.mark.once
     def test_adapters_of_latent_attention_are_merged(self, tmp_path):
@@ -159,7 +164,7 @@ class TestDeepSeekV3(Contract):
         model = DeepSeekV3CausalLM.from_preset(
             self.folder("groups"),
             preprocessor=None,
-            expert_bias_update_rate=0.001,
+            router={"balancing": ExpertBias(0.001)},
         )
         model.backbone.enable_lora(2)
         rng = np.random.default_rng(0)

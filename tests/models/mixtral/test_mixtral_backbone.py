@@ -48,7 +48,7 @@ def copy_to_keras_hub(backbone, peer):
         attention = block.attention
         moe = block.feed_forward
         gate, up = np.split(
-            ops.convert_to_numpy(moe.experts.gate_up_kernel), 2, axis=-1
+            ops.convert_to_numpy(moe.experts.gate_up.kernel), 2, axis=-1
         )
         sparse = theirs._sparse_moe_block
         pairs += [
@@ -71,7 +71,7 @@ def copy_to_keras_hub(backbone, peer):
             ([gate], [sparse.expert_bank._expert_feedforward_gate_dense]),
             ([up], [sparse.expert_bank._expert_feedforward_intermediate_dense]),
             (
-                [moe.experts.down_kernel],
+                [moe.experts.down.kernel],
                 [sparse.expert_bank._expert_feedforward_output_dense],
             ),
         ]

@@ -21,4 +21,4 @@ class TestOLMoEBackbone(BackboneContract):
         for block in self.sparse_blocks():
             assert block.attention.clip_query_key_value == 0.5
             assert block.attention.query_norm.epsilon == 1e-4
-            assert block.feed_forward.router.normalize_combine_weights is True
+            assert block.feed_forward.router.combine_weights.normalize is True

@@ -28,6 +28,6 @@ class TestQwen2MoEBackbone(DenseLayersContract):
 
     def test_its_own_settings_reach_the_layers(self):
         for block in self.sparse_blocks():
-            assert routed_part(block).router.normalize_combine_weights is True
+            assert routed_part(block).router.combine_weights.normalize is True
             kernel = block.feed_forward.shared_experts.down.kernel
             assert tuple(kernel.shape) == (28, 16)

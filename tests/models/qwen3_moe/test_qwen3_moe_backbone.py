@@ -31,5 +31,5 @@ class TestQwen3MoEBackbone(DenseLayersContract):
             assert block.attention.head_dim == 6
             assert block.attention.query_norm.epsilon == 1e-4
             moe = block.feed_forward
-            assert moe.router.normalize_combine_weights is False
-            assert tuple(moe.experts.down_kernel.shape) == (9, 12, 16)
+            assert moe.router.combine_weights.normalize is False
+            assert tuple(moe.experts.down.kernel.shape) == (9, 12, 16)

@@ -24,7 +24,6 @@ ARGUMENTS = {
     "relative_attention_buckets": 8,
     "relative_attention_max_distance": 6,
     "dropout": 0.0,
-    "jitter_noise": 0.0,
 }
 # The smallest model with every part: one sparse block in each stack.
 ONE_SPARSE_BLOCK_EACH = {
@@ -40,7 +39,10 @@ def create_backbone():
 
     def create(one_sparse_block_each=True, randomize=True, **arguments):
         smallest = ONE_SPARSE_BLOCK_EACH if one_sparse_block_each else {}
-        backbone = SwitchBackbone(**{**ARGUMENTS, **smallest, **arguments})
+        router = {"jitter_noise": 0.0, **arguments.pop("router", {})}
+        backbone = SwitchBackbone(
+            **{**ARGUMENTS, **smallest, **arguments}, router=router
+        )
         if randomize:
             randomize_weights(backbone)
         return backbone
@@ -217,9 +219,9 @@ class SwitchOracle:
             return _activate(hidden, layer.gated) @ self.read(layer.down.kernel)
         router = self.read(layer.router.kernel)
         gated = layer.gated
-        up = layer.experts.gate_up_kernel if gated else layer.experts.up_kernel
+        up = layer.experts.gate_up.kernel if gated else layer.experts.up.kernel
         up = self.read(up)
-        down = self.read(layer.experts.down_kernel)
+        down = self.read(layer.experts.down.kernel)
         outputs = np.zeros_like(x)
         num_experts, top_k = router.shape[1], layer.router.top_k
         capacity = math.inf

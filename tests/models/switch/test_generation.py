@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from keras_moe.models.switch import SwitchSeq2SeqLM
+from keras_moe.routing import Capacity
 
 
 @pytest.fixture
@@ -47,7 +48,10 @@ def generate_without_cache(compute_logits, inputs):
 def test_cached_greedy_equals_uncached_greedy(create_backbone, prompts):
     # 4 = E: every expert has a slot for every token, nothing is dropped.
     model = SwitchSeq2SeqLM(
-        create_backbone(one_sparse_block_each=False, eval_capacity_factor=4.0)
+        create_backbone(
+            one_sparse_block_each=False,
+            router={"capacity": Capacity(1.25, 4.0)},
+        )
     )
     model.compile(sampler="greedy")
     outputs = model.generate(prompts, stop_token_ids=None)
@@ -69,7 +73,7 @@ def test_nothing_drops_while_decoding(create_backbone, switch_oracle):
         "decoder_token_ids": np.zeros((2, 8), "int32"),
         "decoder_padding_mask": np.array([[1] + [0] * 7] * 2),
     }
-    backbone = create_backbone(eval_capacity_factor=0.1)
+    backbone = create_backbone(router={"capacity": Capacity(1.25, 0.1)})
     model = SwitchSeq2SeqLM(backbone)
     model.compile(sampler="greedy")
     outputs = model.generate(inputs, stop_token_ids=None)
@@ -90,7 +94,7 @@ def test_nothing_drops_while_decoding(create_backbone, switch_oracle):
 def test_generation_stops_and_masks_after_the_stop_token(
     create_backbone, prompts, switch_oracle
 ):
-    backbone = create_backbone(eval_capacity_factor=None)
+    backbone = create_backbone(router={"capacity": Capacity(1.25, None)})
     oracle = switch_oracle(backbone, None)
     free = generate_without_cache(oracle.compute_logits, prompts)
     generated = ~np.asarray(prompts["decoder_padding_mask"], bool)
@@ -120,7 +124,7 @@ def test_generation_stops_and_masks_after_the_stop_token(
 def test_beams_find_outputs_at_least_as_likely_as_greedy(
     create_backbone, prompts, switch_oracle
 ):
-    backbone = create_backbone(eval_capacity_factor=None)
+    backbone = create_backbone(router={"capacity": Capacity(1.25, None)})
     oracle = switch_oracle(backbone, None)
 
     def score(token_ids):
@@ -154,7 +158,7 @@ def test_beams_find_outputs_at_least_as_likely_as_greedy(
 def test_the_token_that_fills_the_padding_may_stop(
     create_backbone, prompts, switch_oracle
 ):
-    backbone = create_backbone(eval_capacity_factor=None)
+    backbone = create_backbone(router={"capacity": Capacity(1.25, None)})
     free = generate_without_cache(
         switch_oracle(backbone, None).compute_logits, prompts
     )

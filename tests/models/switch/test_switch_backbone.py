@@ -8,6 +8,7 @@ from keras import ops
 from keras_moe.layers import FeedForward
 from keras_moe.layers import SparseMoE
 from keras_moe.models.switch import SwitchBackbone
+from keras_moe.routing import Capacity
 
 # Blocks 0 and 1 of each stack; block 1 is sparse and has a dense layer too.
 ST_MOE = {
@@ -21,21 +22,25 @@ ST_MOE = {
 }
 
 
+def capacity(eval_factor):
+    return {"capacity": Capacity(factor=1.25, eval_factor=eval_factor)}
+
+
 @pytest.mark.sweep
 @pytest.mark.parametrize(
     "arguments, drops",
     [
-        ({"one_sparse_block_each": False, "eval_capacity_factor": 1.0}, True),
+        ({"one_sparse_block_each": False, "router": capacity(1.0)}, True),
         (
             {
-                "eval_capacity_factor": None,
+                "router": capacity(None),
                 "use_gated_activation": True,
                 "activation": "gelu",
             },
             False,
         ),
-        ({**ST_MOE, "eval_capacity_factor": 1.0}, True),
-        ({**ST_MOE, "eval_capacity_factor": None}, False),
+        ({**ST_MOE, "router": capacity(1.0)}, True),
+        ({**ST_MOE, "router": capacity(None)}, False),
     ],
     ids=["relu with drops", "geglu dropless", "st-moe with drops", "st-moe"],
 )
@@ -43,7 +48,7 @@ def test_outputs_match_the_oracle(
     create_backbone, sequences, switch_oracle, arguments, drops
 ):
     backbone = create_backbone(**arguments)
-    oracle = switch_oracle(backbone, backbone.eval_capacity_factor)
+    oracle = switch_oracle(backbone, backbone.router.capacity.eval_factor)
     encoder = sequences["encoder_token_ids"], sequences["encoder_padding_mask"]
     decoder = sequences["decoder_token_ids"], sequences["decoder_padding_mask"]
     encoded = oracle.encode(*encoder)
@@ -102,13 +107,13 @@ def test_the_sparse_layers_are_configured_as_published():
     )
     block = backbone.decoder_transformer_layers[1]
     experts = block.feed_forward_block.feed_forward
-    assert experts.capacity_factor == 1.25
-    assert experts.eval_capacity_factor == 2.0
+    assert experts.router.capacity == Capacity(1.25, 2.0)
     assert experts.gated is False
     assert experts.router.top_k == 1
     assert experts.router.jitter_noise == 0.01
-    assert experts.router.load_balancing_loss_weight == 0.01
-    assert experts.router.router_z_loss_weight == 0.001
+    load_balancing, z_loss = experts.router.balancing
+    assert load_balancing.weight == 0.01
+    assert z_loss.weight == 0.001
     assert backbone.key_value_dim == 2
     assert backbone.encoder_position_bias.num_buckets == 32
     assert backbone.encoder_position_bias.max_distance == 128
@@ -134,8 +139,8 @@ def test_feed_forward_kernels_start_with_the_fan_in_deviation():
     for kernel, fan_in in [
         (dense.up.kernel, 64),
         (dense.down.kernel, 100),
-        (sparse.experts.up_kernel, 64),
-        (sparse.experts.down_kernel, 100),
+        (sparse.experts.up.kernel, 64),
+        (sparse.experts.down.kernel, 100),
         (backbone.token_embedding.embeddings, 1),
     ]:
         deviation = ops.convert_to_numpy(kernel.value).std()
@@ -162,7 +167,7 @@ def test_config_round_trip(create_backbone):
         randomize=False,
         activation="gelu",
         use_gated_activation=True,
-        capacity_factor=None,
+        router={"capacity": None},
         dropout=0.3,
         layer_norm_epsilon=1e-5,
         tie_embedding_weights=False,
@@ -175,7 +180,7 @@ def test_config_round_trip(create_backbone):
     copy = SwitchBackbone.from_config(config)
     assert copy.get_config() == config
     assert config["activation"] == "gelu"
-    assert config["capacity_factor"] is None
+    assert copy.router.capacity is None
     assert [v.path for v in copy.trainable_variables] == [
         v.path for v in backbone.trainable_variables
     ]

@@ -20,6 +20,7 @@ from transformers import SwitchTransformersForConditionalGeneration
 
 from keras_moe.models.switch import SwitchBackbone
 from keras_moe.models.switch import SwitchSeq2SeqLM
+from keras_moe.routing import Capacity
 from tests.models.contract import TOLERANCE
 from tests.models.contract import VOCABULARY
 from tests.models.contract import assert_same_weights
@@ -219,7 +220,7 @@ def test_what_is_written_is_what_was_read(name, max_shard_size, tmp_path):
 @pytest.mark.parametrize(
     "name, off",
     [
-        ("full", {"expert_capacity": 64}),
+        ("full", {"router": {"capacity": Capacity(slots=64)}}),
         ("full", {"layer_norm_epsilon": 1e-6}),
         ("roomy", {"relative_attention_max_distance": 128}),
         ("roomy", {}),

@@ -6,6 +6,7 @@ import pytest
 from keras import ops
 
 from keras_moe.models.switch import SwitchClassifier
+from keras_moe.routing import Capacity
 
 
 @pytest.fixture
@@ -20,7 +21,9 @@ def inputs(sequences):
 def test_logits_match_the_oracle_and_survive_saving(
     create_backbone, inputs, switch_oracle, tmp_path
 ):
-    backbone = create_backbone(num_decoder_layers=0, eval_capacity_factor=1.0)
+    backbone = create_backbone(
+        num_decoder_layers=0, router={"capacity": Capacity(1.25, 1.0)}
+    )
     model = SwitchClassifier(backbone, num_classes=3, dropout=0.2)
     encoded = switch_oracle(backbone, 1.0).encode(
         inputs["token_ids"], inputs["padding_mask"]

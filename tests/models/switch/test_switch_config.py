@@ -5,6 +5,7 @@ from transformers import SwitchTransformersConfig
 
 from keras_moe.models.switch import SwitchBackbone
 from keras_moe.models.switch.switch_checkpoint import SWITCH
+from keras_moe.routing import Capacity
 
 SIZES = {
     "vocabulary_size": 20,
@@ -13,7 +14,7 @@ SIZES = {
     "hidden_dim": 8,
     "intermediate_dim": 12,
     "num_experts": 3,
-    "expert_capacity": 5,
+    "router": {"capacity": Capacity(slots=5)},
 }
 
 
@@ -98,7 +99,7 @@ def test_what_we_cannot_compute_is_refused(settings, message):
 @pytest.mark.parametrize(
     "settings, message",
     [
-        ({"expert_capacity": None}, "expert_capacity=None"),
+        ({"router": {"capacity": None}}, "router="),
         ({"activation": "gelu"}, "activation='gelu'"),
         ({"use_gated_activation": True}, "use_gated_activation=True"),
         ({"tie_embedding_weights": False}, "tie_embedding_weights=False"),
@@ -118,8 +119,7 @@ def test_what_they_cannot_express_is_not_written(settings, message, tmp_path):
 def test_a_capacity_replaces_the_factors():
     backbone = SwitchBackbone(**SIZES)
     config = backbone.get_config()
-    assert config["capacity_factor"] is None
-    assert config["eval_capacity_factor"] is None
+    assert backbone.router.capacity == Capacity(slots=5)
     layer = backbone.encoder_transformer_layers[1]
-    assert layer.feed_forward_block.feed_forward.expert_capacity == 5
+    assert layer.feed_forward_block.feed_forward.router.capacity.slots == 5
     assert SwitchBackbone.from_config(config).get_config() == config

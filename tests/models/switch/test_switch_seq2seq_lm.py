@@ -6,6 +6,7 @@ import pytest
 from keras import ops
 
 from keras_moe.models.switch import SwitchSeq2SeqLM
+from keras_moe.routing import Capacity
 
 # XLA where the backend offers it.
 JIT_COMPILE = keras.backend.backend() != "torch"
@@ -15,7 +16,7 @@ JIT_COMPILE = keras.backend.backend() != "torch"
 def test_tied_logits_match_the_oracle(
     create_backbone, sequences, switch_oracle
 ):
-    backbone = create_backbone(eval_capacity_factor=1.0)
+    backbone = create_backbone(router={"capacity": Capacity(1.25, 1.0)})
     model = SwitchSeq2SeqLM(backbone)
     logits = model.predict_on_batch(sequences)
     expected = switch_oracle(backbone, 1.0).compute_logits(sequences)
@@ -32,9 +33,7 @@ def test_every_gradient_matches_the_oracle(
     # own tests cover them. A step of SGD with rate 1 subtracts the gradient.
     with keras.RematScope(mode=remat_mode):
         backbone = create_backbone(
-            capacity_factor=1.0,
-            load_balancing_loss_weight=0.0,
-            router_z_loss_weight=0.0,
+            router={"capacity": Capacity(1.0, 2.0), "balancing": None},
         )
         model = SwitchSeq2SeqLM(backbone)
     rng = np.random.default_rng(5)
@@ -80,7 +79,10 @@ def test_fit_adds_the_routing_losses_in_mixed_precision(
     create_backbone, sequences
 ):
     backbone = create_backbone(
-        dropout=0.1, jitter_noise=0.01, dtype="mixed_bfloat16", randomize=False
+        dropout=0.1,
+        router={"jitter_noise": 0.01},
+        dtype="mixed_bfloat16",
+        randomize=False,
     )
     model = SwitchSeq2SeqLM(backbone)
     assert model.output.dtype == "float32"
@@ -105,7 +107,7 @@ def test_an_untied_head_has_its_own_kernel_and_survives_saving(
     create_backbone, sequences, switch_oracle, tmp_path
 ):
     backbone = create_backbone(
-        tie_embedding_weights=False, eval_capacity_factor=None
+        tie_embedding_weights=False, router={"capacity": None}
     )
     model = SwitchSeq2SeqLM(backbone)
     oracle = switch_oracle(backbone, None)

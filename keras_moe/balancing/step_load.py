@@ -2,8 +2,8 @@
 
 from keras import ops
 
-from keras_moe.layers.micro_batch import running_micro_batch
-from keras_moe.layers.run_state import RunState
+from keras_moe.balancing.micro_batch import running_micro_batch
+from keras_moe.balancing.run_state import RunState
 from keras_moe.losses.load_balancing import tokens_per_expert
 from keras_moe.ops.replicas import sum_over_replicas
 
@@ -18,7 +18,7 @@ class StepLoad(RunState):
         num_experts: int E.
 
     Call arguments:
-        plan: `RoutingPlan` of the running training step.
+        plan: `TokenChoice` of the running training step.
 
     Returns:
         A pair: float32 tensor of shape (E,), in (token, choice) pairs since

@@ -6,6 +6,7 @@ import pytest
 from keras import ops
 
 from keras_moe import testing
+from keras_moe.balancing import ExpertBias
 from keras_moe.layers import SparseMoE
 from keras_moe.layers import TopKRouter
 
@@ -20,8 +21,7 @@ def make_model(accumulated, optimizer=None, **arguments):
     router = TopKRouter(
         EXPERTS,
         2,
-        use_expert_bias=True,
-        expert_bias_update_rate=RATE,
+        balancing=["load_balancing_loss", ExpertBias(RATE)],
         name="router",
     )
     inputs = keras.Input((3, HIDDEN))

@@ -1,0 +1,31 @@
+"""Weights that a built layer gets later: the one place that unlocks layers."""
+
+import contextlib
+
+
+@contextlib.contextmanager
+def late_weights(layer):
+    """Allow `add_weight` on a layer that is built.
+
+    Keras' own `enable_lora` does the same with `Layer._tracker`, for which
+    there is no public name (Keras 3.15). If it goes away, adapters have to be
+    made in `build`, from a constructor argument such as `lora_rank`.
+
+    Args:
+        layer: built `keras.layers.Layer`.
+
+    Example:
+
+    >>> import keras
+    >>> layer = keras.layers.Dense(2)
+    >>> layer.build((None, 3))
+    >>> with late_weights(layer):
+    ...     late = layer.add_weight(name="late", shape=(2,))
+    >>> len(layer.weights)
+    3
+    """
+    layer._tracker.unlock()
+    try:
+        yield
+    finally:
+        layer._tracker.lock()

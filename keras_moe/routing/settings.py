@@ -1,0 +1,34 @@
+"""Arguments that belong together, as one value."""
+
+import dataclasses
+
+from keras_moe.ops.plain_numbers import to_plain
+
+
+class Settings:
+    """A frozen dataclass that Keras can serialize.
+
+    A subclass is decorated with `dataclasses.dataclass(frozen=True)` and
+    checks its fields in `check`.
+    """
+
+    def __post_init__(self):
+        for field in dataclasses.fields(self):
+            value = to_plain(getattr(self, field.name))
+            object.__setattr__(self, field.name, value)
+        self.check()
+
+    def check(self):
+        """Raise `ValueError` if the fields do not fit together."""
+
+    def get_config(self):
+        """Return the fields by name."""
+        return {
+            field.name: getattr(self, field.name)
+            for field in dataclasses.fields(self)
+        }
+
+    @classmethod
+    def from_config(cls, config):
+        """Make a value from what `get_config` returned."""
+        return cls(**config)
