@@ -3,6 +3,7 @@
 import statistics
 
 from turns import ratio
+from turns import ratios
 
 
 def answer(question, records):
@@ -13,21 +14,46 @@ def answer(question, records):
         records: dict, as `turns.take_turns` returns it.
 
     Returns:
-        dict of `what`, `value` (a float, or `None` if a contestant failed),
-        `target` and `met` (a bool, or `None` without target or value).
+        dict of `what`, `backend`, `value` (a float, or `None` if a
+        contestant failed), `range` (the smallest and the largest ratio of a
+        round, or `None` for what is measured once), `target` and `met` (a
+        bool, or `None` without target or value).
     """
     above = _pick(question.numerator, records)
     below = _pick(question.denominator, records)
-    value = None
-    if above and below:
-        value = _value(above, below, question.figure)
+    pair = _figures(above, question.figure), _figures(below, question.figure)
+    value, rounds = ratio(*pair), ratios(*pair)
     known = value is not None and question.target is not None
     return {
         "what": question.what,
+        "backend": question.backend,
         "value": value,
+        "range": [min(rounds), max(rounds)] if len(rounds) > 1 else None,
         "target": question.target,
         "met": value <= question.target if known else None,
     }
+
+
+def every_answer(results):
+    """Return all answers of a run in one list.
+
+    Args:
+        results: dict, as `run.py` writes it.
+
+    Returns:
+        list of dict: the answers, each with the `benchmark`, the `case` and
+        the `backend` that it is about.
+    """
+    return [
+        {
+            **each,
+            "benchmark": match["benchmark"],
+            "case": match["case"],
+            "backend": each["backend"] or match["backend"],
+        }
+        for match in results["matches"]
+        for each in match["answers"]
+    ]
 
 
 def _pick(names, records):
@@ -38,9 +64,9 @@ def _pick(names, records):
     return min(present, key=lambda each: statistics.median(each["seconds"]))
 
 
-def _value(above, below, figure):
+def _figures(record, figure):
+    if record is None:
+        return []
     if figure == "seconds":
-        return ratio(above["seconds"], below["seconds"])
-    if figure in above and below.get(figure):
-        return above[figure] / below[figure]
-    return None
+        return record["seconds"]
+    return [record[figure]] if record.get(figure) else []

@@ -21,6 +21,11 @@ def families(scale, backends):
                 Contestant(backend, "family:keras_moe", arguments, backend)
             )
             questions.append(
-                Question(f"{backend} / transformers", backend, "transformers")
+                Question(
+                    "forward pass / transformers",
+                    backend,
+                    "transformers",
+                    backend=backend,
+                )
             )
         yield Match("families", model_type, "all", contestants, questions, 3)

@@ -16,23 +16,26 @@ def training(scale, backends):
         for backend in backends:
             questions += [
                 Question(
-                    f"{backend} / transformers' best",
+                    "step / transformers' best",
                     backend,
                     THEIR_BEST,
                     1 / 1.1 if backend == "torch" else None,
+                    backend=backend,
                 ),
                 Question(
-                    f"{backend} / keras-hub on it",
+                    "step / keras-hub, same backend",
                     backend,
                     f"keras-hub {backend}",
                     over_hub,
+                    backend=backend,
                 ),
                 Question(
-                    f"first step, {backend} / keras-hub on it",
+                    "first step / keras-hub, same backend",
                     backend,
                     f"keras-hub {backend}",
                     1.0,
                     "first_step_seconds",
+                    backend=backend,
                 ),
             ]
         contestants = _contestants("train", arguments, backends)
@@ -51,13 +54,17 @@ def decoding(scale, backends):
         for backend in backends:
             questions += [
                 Question(
-                    f"{backend} / transformers' best", backend, THEIR_BEST
+                    "step / transformers' best",
+                    backend,
+                    THEIR_BEST,
+                    backend=backend,
                 ),
                 Question(
-                    f"{backend} / keras-hub on it",
+                    "step / keras-hub, same backend",
                     backend,
                     f"keras-hub {backend}",
                     1 / 8,
+                    backend=backend,
                 ),
             ]
         contestants = _contestants("decode", arguments, backends)
@@ -66,8 +73,9 @@ def decoding(scale, backends):
 
 
 def _our_best(backends, target):
-    what = "our best / transformers' best"
-    return Question(what, "|".join(backends), THEIR_BEST, target)
+    what = "step / transformers' best"
+    ours = "|".join(backends)
+    return Question(what, ours, THEIR_BEST, target, backend="best")
 
 
 def _contestants(what, arguments, backends):

@@ -39,7 +39,7 @@ def _layer_match(scale, sizes, dtype, backend, target):
     ]
     for name, (function, where, most) in rivals.items():
         contestants.append(_contestant(name, function, arguments, where))
-        questions.append(Question(f"layer / {name}", "sparse", name, most))
+        questions.append(Question(f"time / {name}", "sparse", name, most))
     return Match("layer", f"{sizes} {dtype}", backend, contestants, questions)
 
 
@@ -84,7 +84,7 @@ def tokens(scale, backends):
                 _contestant(sparse, "sparse_moe", arguments, backend),
                 _contestant(dense, "dense_mlp", arguments, backend),
             ]
-            what = f"layer / dense MLP, {count} tokens"
+            what = f"time / dense MLP, {count} tokens"
             questions.append(Question(what, sparse, dense))
         yield Match("tokens", str(sizes), backend, contestants, questions, 3)
 

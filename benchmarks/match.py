@@ -20,7 +20,9 @@ class Question(NamedTuple):
 
     The ratio of two contestants' `figure` (`seconds`, `first_step_seconds`,
     `build_seconds` or `activation_bytes`) and the largest ratio that meets
-    the target; `None` where there is no target.
+    the target; `None` where there is no target. `what` leaves out the
+    backend, so that backends share a row of a picture; `backend` says it, if
+    the match has several: one of them, or `"best"`.
     """
 
     what: str
@@ -28,6 +30,7 @@ class Question(NamedTuple):
     denominator: str
     target: float | None = None
     figure: str = "seconds"
+    backend: str | None = None
 
 
 class Match(NamedTuple):

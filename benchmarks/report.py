@@ -1,15 +1,22 @@
 """A run's results as a Markdown table and as pictures.
 
-    python benchmarks/report.py benchmarks/results/cpu.json
+    python benchmarks/report.py benchmarks/results/*.json
 
-writes `cpu.md` and `cpu_<benchmark>.svg` beside it (`cpu_layer.json`:
-`cpu_layer.svg`).
+writes next to each file, for example `cpu.json`, the tables `cpu.md` and a
+picture `cpu_<benchmark>.svg` of each benchmark (`cpu_layer.json`:
+`cpu_layer.svg`); and next to the first file `headline.svg`, from the files
+that were measured on the same device as the first.
 """
 
 import json
 import statistics
 import sys
 from pathlib import Path
+
+import headline
+import pictures
+from answers import every_answer
+from drawing import save
 
 
 def table(results):
@@ -25,17 +32,16 @@ def table(results):
         "| benchmark | case | backend | ratio | value | target | |",
         "|---|---|---|---|---|---|---|",
     ]
-    for match in results["matches"]:
-        for answer in match["answers"]:
-            value, target = answer["value"], answer["target"]
-            verdict = {True: "met", False: "missed", None: ""}[answer["met"]]
-            lines.append(
-                f"| {match['benchmark']} | {match['case']} "
-                f"| {match['backend']} | {answer['what']} "
-                f"| {'failed' if value is None else f'{value:.2f}'} "
-                f"| {'' if target is None else f'<= {target:.2f}'} "
-                f"| {verdict} |"
-            )
+    for answer in every_answer(results):
+        value, target = answer["value"], answer["target"]
+        verdict = {True: "met", False: "missed", None: ""}[answer["met"]]
+        lines.append(
+            f"| {answer['benchmark']} | {answer['case']} "
+            f"| {answer['backend']} | {answer['what']} "
+            f"| {'failed' if value is None else f'{value:.2f}'} "
+            f"| {'' if target is None else f'<= {target:.2f}'} "
+            f"| {verdict} |"
+        )
     return "\n".join(lines)
 
 
@@ -47,63 +53,6 @@ def failures(results):
         for record in match["records"].values()
         if "error" in record
     ]
-
-
-def plot(results, folder, stem):
-    """Draw each benchmark: seconds per turn, and the ratios as dots.
-
-    Args:
-        results: dict, as `run.py` writes it.
-        folder: `Path` to write into.
-        stem: str, how the file names begin.
-
-    Returns:
-        list of `Path`.
-    """
-    import matplotlib
-
-    matplotlib.use("Agg")
-    matplotlib.rcParams["svg.fonttype"] = "none"  # Text stays text.
-    from matplotlib import pyplot
-    from matplotlib import ticker
-
-    paths = []
-    for benchmark in dict.fromkeys(m["benchmark"] for m in results["matches"]):
-        matches = [m for m in results["matches"] if m["benchmark"] == benchmark]
-        rows = [
-            (f"{m['case']}\n{a['what']}, {m['backend']}", a)
-            for m in matches
-            for a in m["answers"]
-            if a["value"] is not None
-        ]
-        if not rows:
-            continue
-        figure, axes = pyplot.subplots(
-            figsize=(9, 0.8 + 0.45 * len(rows)), layout="constrained"
-        )
-        heights = range(len(rows), 0, -1)
-        for height, (_, a) in zip(heights, rows, strict=True):
-            colour = {True: "tab:green", False: "tab:red", None: "tab:blue"}
-            axes.plot(a["value"], height, "o", color=colour[a["met"]])
-            if a["target"] is not None:
-                axes.plot(a["target"], height, "|", color="black", ms=14)
-        axes.set_yticks(list(heights), [name for name, _ in rows], fontsize=7)
-        axes.axvline(1.0, color="grey", linewidth=0.8)
-        axes.set_xscale("log")
-        for each in (
-            axes.xaxis.set_major_formatter,
-            axes.xaxis.set_minor_formatter,
-        ):
-            each(ticker.FuncFormatter(lambda x, _: f"{x:g}"))
-        axes.set_xlabel("ratio (less is better); the bar is the target")
-        axes.set_title(f"{benchmark}, {results['device']}")
-        axes.grid(axis="x", which="both", alpha=0.3)
-        name = stem if stem.endswith(benchmark) else f"{stem}_{benchmark}"
-        path = folder / f"{name}.svg"
-        figure.savefig(path)
-        pyplot.close(figure)
-        paths.append(path)
-    return paths
 
 
 def times(results):
@@ -125,8 +74,28 @@ def times(results):
     return "\n".join(lines)
 
 
-def write(results, path):
-    """Write the tables and the pictures beside the JSON file `path`."""
+def write(runs):
+    """Write the tables and the pictures.
+
+    Args:
+        runs: dict: `Path` of a JSON file -> its content, as `run.py` writes
+            it.
+    """
+    for path, results in runs.items():
+        path.with_suffix(".md").write_text(_page(results))
+        for name, figure in pictures.draw(results).items():
+            stem = path.stem
+            if not stem.endswith(name):
+                stem = f"{stem}_{name}"
+            save(figure, path.with_name(f"{stem}.svg"))
+    first = next(iter(runs))
+    device = runs[first]["device"]
+    figure = headline.draw([r for r in runs.values() if r["device"] == device])
+    if figure is not None:
+        save(figure, first.with_name("headline.svg"))
+
+
+def _page(results):
     versions = ", ".join(
         f"{name} {version}" for name, version in results["versions"].items()
     )
@@ -139,10 +108,9 @@ def write(results, path):
     ]
     if failures(results):
         parts += ["\n## Failed\n", *[f"- {line}" for line in failures(results)]]
-    path.with_suffix(".md").write_text("\n".join(parts) + "\n")
-    return plot(results, path.parent, path.stem)
+    return "\n".join(parts) + "\n"
 
 
 if __name__ == "__main__":
-    for argument in sys.argv[1:]:
-        write(json.loads(Path(argument).read_text()), Path(argument))
+    paths = [Path(argument) for argument in sys.argv[1:]]
+    write({path: json.loads(path.read_text()) for path in paths})

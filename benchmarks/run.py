@@ -68,7 +68,7 @@ def main():
     console.print(report.table(results), markup=False)
     for line in report.failures(results):
         console.print(f"failed: {line}", markup=False)
-    report.write(results, arguments.out)
+    report.write({arguments.out: results})
     console.print(f"written: {arguments.out} and beside it")
 
 

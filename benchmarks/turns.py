@@ -102,10 +102,15 @@ def take_turns(contestants, rounds, show=lambda text: None):
     return records
 
 
+def ratios(numerator, denominator):
+    """Return the ratio of each round, as a list."""
+    return [a / b for a, b in zip(numerator, denominator, strict=False)]
+
+
 def ratio(numerator, denominator):
     """Return the median of the ratios within each round; `None` if absent."""
-    pairs = list(zip(numerator, denominator, strict=False))
-    return statistics.median(a / b for a, b in pairs) if pairs else None
+    rounds = ratios(numerator, denominator)
+    return statistics.median(rounds) if rounds else None
 
 
 def _environment(backend):

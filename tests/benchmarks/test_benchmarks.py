@@ -12,11 +12,6 @@ import pytest
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 
 
-@pytest.fixture(autouse=True)
-def _importable(monkeypatch):
-    monkeypatch.syspath_prepend(BENCHMARKS)
-
-
 def load(name):
     return importlib.import_module(name)
 
@@ -27,6 +22,44 @@ def test_a_ratio_is_the_median_of_the_rounds_own_ratios():
     assert load("turns").ratio([2.0, 4.0, 2.0], [1.0, 2.0, 1.0]) == 2.0
     assert load("turns").ratio([2.0, 9.0, 3.0], [1.0, 1.0, 1.0]) == 3.0
     assert load("turns").ratio([], []) is None
+
+
+@pytest.mark.once
+def test_an_answer_says_how_far_the_rounds_are_apart():
+    answer = load("answers").answer
+    question = load("match").Question("ours / theirs", "us", "a")
+    records = {
+        "us": {"seconds": [1.0, 2.0, 3.0]},
+        "a": {"seconds": [2.0, 2.0, 2.0], "first_step_seconds": 4.0},
+    }
+    assert answer(question, records)["range"] == [0.5, 1.5]
+    # What is measured once has no range.
+    once = question._replace(figure="first_step_seconds")
+    records["us"]["first_step_seconds"] = 2.0
+    assert answer(once, records)["value"] == 0.5
+    assert answer(once, records)["range"] is None
+
+
+@pytest.mark.once
+def test_an_answer_names_its_backend_or_takes_that_of_its_match():
+    every_answer = load("answers").every_answer
+    common = {"what": "ours / theirs", "value": 1.0}
+    results = {
+        "matches": [
+            {
+                "benchmark": "training",
+                "case": "small",
+                "backend": "torch",
+                "answers": [
+                    {**common, "backend": None},
+                    {**common, "backend": "best"},
+                ],
+            }
+        ]
+    }
+    first, second = every_answer(results)
+    assert (first["backend"], second["backend"]) == ("torch", "best")
+    assert (first["benchmark"], first["case"]) == ("training", "small")
 
 
 @pytest.mark.once
