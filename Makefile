@@ -39,7 +39,10 @@ PYTEST := OMP_NUM_THREADS=1 TF_NUM_INTRAOP_THREADS=1 TF_NUM_INTEROP_THREADS=1 \
 NUMERIC_TESTS := $(addprefix tests/,ops routing losses metrics dispatch experts \
 	layers)
 
-CODE := $(wildcard keras_moe tests examples benchmarks)
+CODE := $(wildcard keras_moe tests examples benchmarks docs)
+
+# Without the theme's notice about its own future.
+MKDOCS := NO_MKDOCS_2_WARNING=1 $(VENV)/bin/python -m mkdocs
 
 # TensorFlow announces its CPU features at every start.
 export TF_CPP_MIN_LOG_LEVEL ?= 3
@@ -109,10 +112,15 @@ $(STAMP)-benchmark: $(STAMP)-test
 	$(call install,the peers of the benchmarks,--editable '.[benchmarks]')
 	@touch $@
 
+# The site is built from sources: neither a backend nor Keras is imported.
+$(STAMP)-docs: $(REQUIREMENTS) | $(VENV)/bin/python
+	$(call install,mkdocs-material and mkdocstrings,--editable '.[docs]')
+	@touch $@
+
 # ---- targets ----------------------------------------------------------------
 
 .PHONY: help run test test-rest test-all test-avx2 $(BACKENDS:%=test-%) \
-	benchmark lint format clean
+	benchmark docs lint format clean
 
 help:
 	@echo "make run [BACKEND=jax|torch|tensorflow]  train, sample, export, verify"
@@ -121,6 +129,7 @@ help:
 	@echo "make test-all                            exhaustive tests as well"
 	@echo "make test-avx2                           numbers without AVX-512"
 	@echo "make benchmark                           every ratio against its target"
+	@echo "make docs                                the site, in site/"
 	@echo "make lint                                ruff and mypy"
 	@echo "make format                              let ruff rewrite the files"
 	@echo "make clean                               remove $(VENV) and caches"
@@ -169,6 +178,10 @@ $(BACKENDS:%=test-%): test-%: $(STAMP)-test
 benchmark: $(STAMP)-benchmark
 	$(VENV)/bin/keras-moe bench
 
+docs: $(STAMP)-docs
+	$(MKDOCS) build --quiet
+	@echo "make $@: open site/index.html"
+
 lint: $(STAMP)-test
 	$(VENV)/bin/python -m ruff check $(CODE)
 	$(VENV)/bin/python -m ruff format --check $(CODE)
@@ -179,4 +192,4 @@ format: $(STAMP)-test
 	$(VENV)/bin/python -m ruff format $(CODE)
 
 clean:
-	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build dist site .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -6,6 +6,7 @@ backbone its presets, as soon as the class is made.
 
 MODEL_TYPES: dict[str, type] = {}
 PRESETS: dict[str, tuple[type, dict]] = {}
+"""The published sizes: a name, its backbone class and constructor arguments."""
 
 
 def register_task(task):

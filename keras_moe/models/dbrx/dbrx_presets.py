@@ -22,3 +22,4 @@ DBRX_PRESETS = {
         "layer_norm_epsilon": 1e-5,
     },
 }
+"""DBRX, as arguments of `DbrxBackbone`."""

@@ -59,3 +59,4 @@ DEEPSEEK_V2_PRESETS = {
         "layer_norm_epsilon": 1e-6,
     },
 }
+"""DeepSeek-V2 and V2-Lite, as arguments of `DeepSeekV2Backbone`."""

@@ -68,3 +68,4 @@ DEEPSEEK_V3_PRESETS = {
         "layer_norm_epsilon": 1e-6,
     },
 }
+"""DeepSeek-V3 and Kimi K2, as arguments of `DeepSeekV3Backbone`."""

@@ -25,3 +25,4 @@ GROK1_PRESETS = {
         "tie_embedding_weights": True,
     },
 }
+"""Grok-1, as arguments of `Grok1Backbone`."""

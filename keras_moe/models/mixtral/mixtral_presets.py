@@ -33,3 +33,4 @@ MIXTRAL_PRESETS = {
         "layer_norm_epsilon": 1e-5,
     },
 }
+"""Mixtral 8x7B and 8x22B, as arguments of `MixtralBackbone`."""

@@ -19,3 +19,4 @@ OLMOE_PRESETS = {
         "layer_norm_epsilon": 1e-5,
     },
 }
+"""OLMoE 1B-7B, as arguments of `OLMoEBackbone`."""

@@ -55,3 +55,4 @@ OPENMOE_PRESETS = {
         "layer_norm_epsilon": 1e-6,
     },
 }
+"""OpenMoE base, 8B and 34B, as arguments of `OpenMoEBackbone`."""

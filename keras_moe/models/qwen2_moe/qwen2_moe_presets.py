@@ -37,3 +37,4 @@ QWEN2_MOE_PRESETS = {
         "layer_norm_epsilon": 1e-6,
     },
 }
+"""Qwen1.5-MoE and Qwen2-MoE, as arguments of `Qwen2MoEBackbone`."""

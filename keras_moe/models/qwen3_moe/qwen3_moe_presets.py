@@ -37,3 +37,4 @@ QWEN3_MOE_PRESETS = {
         "layer_norm_epsilon": 1e-6,
     },
 }
+"""Qwen3-MoE, as arguments of `Qwen3MoEBackbone`."""

@@ -31,6 +31,7 @@ SWITCH_PRESETS: dict[str, dict[str, Any]] = {
     f"switch_base_{num_experts}": {**_BASE, "num_experts": num_experts}
     for num_experts in (8, 16, 32, 64, 128, 256)
 }
+"""Switch and ST-MoE, as arguments of `SwitchBackbone`."""
 SWITCH_PRESETS["switch_large_128"] = {
     "vocabulary_size": 32128,
     "num_layers": 24,
