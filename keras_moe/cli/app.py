@@ -26,7 +26,7 @@ from keras_moe.version import __version__
 
 app = typer.Typer(
     help="Train, run, export and inspect sparse Mixture-of-Experts models. "
-    "KERAS_BACKEND=jax|torch|tensorflow picks the backend.",
+    "KERAS_BACKEND=jax|torch|tensorflow selects the backend.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=False,

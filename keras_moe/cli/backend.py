@@ -39,17 +39,17 @@ def check_backend():
 
 
 def import_models():
-    """Import Keras, keras-hub and our models without what others announce.
+    """Import Keras, keras-hub and our models without their start-up messages.
 
-    TensorFlow writes lines about its build and about a missing GPU to the
-    error stream whatever its settings, once when it is imported and once when
-    it starts, so the stream is set aside meanwhile. Call it before the first
-    import of Keras.
+    TensorFlow writes lines about its build and a missing GPU to the error
+    stream, whatever its settings: once at import and once at its start. The
+    stream is redirected for that time. Call this before the first import of
+    Keras.
 
     Raises:
         ImportError: If keras-hub or the backend is missing.
     """
-    # TensorFlow's lines after the import obey this.
+    # For the messages of TensorFlow after the import.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     with _error_stream_aside():
         importlib.import_module("keras_moe.models")

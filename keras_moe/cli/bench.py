@@ -1,4 +1,4 @@
-"""`keras-moe bench`: the benchmarks, from the command line."""
+"""`keras-moe bench`: run the benchmarks."""
 
 import subprocess
 import sys
@@ -24,13 +24,15 @@ def bench(
     ] = None,
     backend: Annotated[
         list[str] | None,
-        typer.Option(help="jax, torch or tensorflow; default: all."),
+        typer.Option(
+            help="jax, torch or tensorflow; repeatable; default: all."
+        ),
     ] = None,
     scale: Annotated[
-        str, typer.Option(help="cpu, gpu, or tiny to try it.")
+        str, typer.Option(help="Sizes: cpu, gpu, or tiny for a quick check.")
     ] = "cpu",
     rounds: Annotated[
-        int | None, typer.Option(min=1, help="Times each one is measured.")
+        int | None, typer.Option(min=1, help="Number of measurement rounds.")
     ] = None,
     out: Annotated[
         Path, typer.Option(help="JSON file; tables and pictures go next to it.")
@@ -40,7 +42,7 @@ def bench(
     folder = next((each for each in FOLDERS if each.is_dir()), None)
     if folder is None:
         raise ValueError(
-            "Expected the folder benchmarks/ beside or inside the package. "
+            "Expected the folder benchmarks/ next to the package or inside. "
             "Received: a package without it. Install keras-moe from its "
             "wheel or run from a clone."
         )

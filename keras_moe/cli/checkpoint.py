@@ -12,8 +12,8 @@ def write_checkpoint(path, model, record):
     """Write every variable of a model and its optimizer, and a record.
 
     They are the weights, the states of the random generators and the sums that
-    `RoutingMonitor` has not reported yet. Numbers are stored as they are, so
-    that training goes on as if it had not stopped.
+    `RoutingMonitor` has not reported yet. Numbers are stored exactly, so that a
+    resumed run computes what a run without a stop computes.
 
     Args:
         path: file to write, `*.npz`; it appears whole or not at all.
@@ -49,7 +49,7 @@ def read_record(path):
     except (KeyError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise ValueError(
             "Expected a checkpoint of `keras-moe train`. "
-            f"Received: {path}, which is something else. Name another "
+            f"Received: {path}, which is something else. Choose another "
             "--run-dir, or start again with --overwrite."
         ) from error
 

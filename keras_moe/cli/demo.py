@@ -1,4 +1,4 @@
-"""`keras-moe demo`: the whole way from text to a served model."""
+"""`keras-moe demo`: from text to a served model, end to end."""
 
 from pathlib import Path
 from typing import Annotated
@@ -17,18 +17,18 @@ PROMPT = "def __init__(self, "
 
 def demo(
     run_dir: Annotated[
-        Path, typer.Option(help="Folder for everything that is written.")
+        Path, typer.Option(help="Folder for model, logs and export.")
     ] = Path("runs/demo"),
     steps: Annotated[
-        int, typer.Option(min=1, help="Training steps.")
+        int, typer.Option(min=1, help="Number of training steps.")
     ] = TrainingSettings().steps,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Train again from the start.")
     ] = False,
 ):
-    """Train on real text, generate, export, verify: some minutes.
+    """Train on real text, generate, export and verify, in a few minutes.
 
-    A second demo in the same folder goes on where the first one stopped.
+    A second demo in the same folder continues a run that was stopped.
     """
     from keras_moe.cli.export import write
     from keras_moe.cli.generate import continue_prompt
@@ -42,13 +42,13 @@ def demo(
     console.print(continue_prompt(model, PROMPT, num_tokens=300), markup=False)
     console.rule("3. Export and verify")
     write(model, run_dir / "saved_model", overwrite=True)
-    console.rule("4. Look")
+    console.rule("4. Next steps")
     console.print(f"Serve:       {run_dir / 'saved_model'}")
     console.print(f"TensorBoard: tensorboard --logdir {folder.logs}")
 
 
 def trained(console, folder, settings, overwrite=False):
-    """Train the demo's model, go on with it, or read it back.
+    """Train the demo's model, resume its run, or load it.
 
     Args:
         console: `rich.console.Console`.
@@ -72,14 +72,14 @@ def trained(console, folder, settings, overwrite=False):
         record = read_record(folder.checkpoint)
     if record.get("settings") != settings.to_dict():
         raise ValueError(
-            "Expected a folder without a run, or with this demo's. Received: "
-            f"--run-dir {folder.path}, which holds {describe(folder)} with "
-            "other settings. Add --overwrite to start again, or name another "
-            "folder."
+            "Expected a folder without a run, or with a run of this demo. "
+            f"Received: --run-dir {folder.path}, which holds "
+            f"{describe(folder)} with other settings. Add --overwrite to start "
+            "again, or choose another folder."
         )
     if record["step"] == settings.steps:
         console.print(
-            f"{folder.path} holds {describe(folder)}, which is used; "
+            f"Using {folder.path}, which holds {describe(folder)}; "
             "--overwrite trains again."
         )
         return load_model(folder.model)

@@ -1,4 +1,4 @@
-"""`keras-moe export`: write a SavedModel and check it."""
+"""`keras-moe export`: write a SavedModel and verify it."""
 
 from pathlib import Path
 from typing import Annotated
@@ -11,19 +11,19 @@ from keras_moe.cli.console import make_console
 
 def export(
     model: Annotated[
-        Path, typer.Argument(help="A .keras file or a folder of `train`.")
+        Path, typer.Argument(help="A .keras file or a run folder of `train`.")
     ],
     path: Annotated[
-        Path, typer.Argument(help="Folder that TF Serving will watch.")
+        Path, typer.Argument(help="Folder of all versions, for TF Serving.")
     ],
     version: Annotated[
-        int, typer.Option(min=1, help="TF Serving loads the highest.")
+        int, typer.Option(min=1, help="Version; TF Serving loads the highest.")
     ] = 1,
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace this version.")
+        bool, typer.Option("--overwrite", help="Replace an existing version.")
     ] = False,
     verify: Annotated[
-        bool, typer.Option(help="Compare with the model, without Keras.")
+        bool, typer.Option(help="Compare it with the model, without Keras.")
     ] = True,
 ):
     """Export a model as a SavedModel for TF Serving."""
@@ -42,7 +42,7 @@ def export(
 
 
 def write(model, path, version=1, overwrite=False, verify=True):
-    """Export and verify, with words for the reader.
+    """Export and verify a model, and print the result.
 
     Args:
         model: a built Keras model.

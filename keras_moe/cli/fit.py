@@ -1,4 +1,4 @@
-"""Fit, save as it goes, stop when asked, go on later."""
+"""Train, save regularly, stop on request, resume later."""
 
 import time
 
@@ -20,7 +20,7 @@ def fit(settings, folder, *, resume=False, overwrite=False, save_every=60.0):
     Args:
         settings: `TrainingSettings`.
         folder: `RunFolder`.
-        resume: bool, whether to go on with the checkpoint in the folder.
+        resume: bool, whether to continue from the checkpoint in the folder.
         overwrite: bool, whether to replace a run in the folder.
         save_every: float, seconds between two saves; 0 saves every step.
 
@@ -48,14 +48,14 @@ def fit(settings, folder, *, resume=False, overwrite=False, save_every=60.0):
         if overwrite:
             folder.clear()
         if not resume:
-            # Before the first step, so that a run that is killed can go on.
+            # Before the first step, so that a killed run can be resumed.
             _save(folder, training)
         training.begin(folder.checkpoint if resume else None)
         if training.finished:
             console.print(f"The run of {settings.steps} steps is finished.")
         elif resume:
             console.print(
-                f"Going on at step {training.step} of {settings.steps}."
+                f"Resuming at step {training.step} of {settings.steps}."
             )
         try:
             with StopSignals() as stop:
@@ -65,8 +65,8 @@ def fit(settings, folder, *, resume=False, overwrite=False, save_every=60.0):
     if not training.finished:
         console.print(
             f"Stopped at step {training.step} of {settings.steps}; the model "
-            f"is kept in {folder.model}, and the same command with --resume "
-            "goes on."
+            f"is saved in {folder.model}. Add --resume to the same command to "
+            "continue."
         )
         raise typer.Exit(INTERRUPTED)
     _conclude(console, folder, training)
@@ -112,20 +112,21 @@ def settings_to_resume(folder, settings, given):
 
     if not folder.checkpoint.is_file():
         raise ValueError(
-            "Expected a run to go on with. Received: --run-dir "
-            f"{folder.path}, which has no checkpoint. Leave --resume out."
+            "Expected a run to resume. Received: --run-dir "
+            f"{folder.path}, which has no checkpoint. Remove --resume."
         )
     record = read_record(folder.checkpoint)
     own, asked = record["settings"], settings.to_dict()
     other = [name for name in given if name in own and own[name] != asked[name]]
     if other:
         raise ValueError(
-            "Expected the options that the run began with. Received: "
+            "Expected the options that the run started with. Received: "
             + ", ".join(
-                f"--{name.replace('_', '-')} {asked[name]}, before {own[name]}"
+                f"--{name.replace('_', '-')} {asked[name]} instead of "
+                f"{own[name]}"
                 for name in other
             )
-            + ". Leave them out, or name another --run-dir."
+            + ". Remove them, or choose another --run-dir."
         )
     import_models()
     import keras
@@ -134,8 +135,8 @@ def settings_to_resume(folder, settings, given):
     if record["backend"] != backend:
         raise ValueError(
             f"Expected KERAS_BACKEND={record['backend']}, with which the run "
-            f"began. Received: {backend}. Set KERAS_BACKEND, or name another "
-            "--run-dir."
+            f"started. Received: {backend}. Set KERAS_BACKEND, or choose "
+            "another --run-dir."
         )
     return TrainingSettings.from_dict(own)
 
@@ -145,7 +146,7 @@ def _refuse_a_run(folder):
         raise ValueError(
             "Expected a folder without a run. Received: --run-dir "
             f"{folder.path}, which holds {describe(folder)}. Add --resume to "
-            "go on, --overwrite to start again, or name another folder."
+            "continue, --overwrite to start again, or choose another folder."
         )
 
 
@@ -168,7 +169,7 @@ def _train(console, folder, training, stop, save_every):
 
 
 def _save(folder, training):
-    """Write the model, then the checkpoint: whoever has one has both."""
+    """Write the model, then the checkpoint: a checkpoint has its model."""
     from keras_moe.cli.checkpoint import write_checkpoint
 
     with written_whole(folder.model) as temporary:
@@ -197,7 +198,7 @@ def _conclude(console, folder, training):
     entropy = unigram_entropy(training.held_out_text)
     console.print(
         f"Held-out loss: {loss:.3f} nats per byte, {loss / entropy:.0%} of "
-        f"the {entropy:.3f} that byte frequencies alone give."
+        f"the entropy of single bytes ({entropy:.3f})."
     )
     console.print(f"Model: {folder.model}")
     console.print(f"Logs:  tensorboard --logdir {folder.logs}")

@@ -15,7 +15,7 @@ SAMPLERS = get_args(Sampler)
 
 def generate(
     model: Annotated[
-        Path, typer.Argument(help="A .keras file or a folder of `train`.")
+        Path, typer.Argument(help="A .keras file or a run folder of `train`.")
     ],
     prompt: Annotated[str, typer.Option(help="Text to continue.")] = "def ",
     num_tokens: Annotated[
@@ -26,9 +26,12 @@ def generate(
         typer.Option(metavar="NAME", help="greedy, random, top_k or top_p."),
     ] = "top_p",
     temperature: Annotated[
-        float, typer.Option(min=0.01, help="Lower is more predictable.")
+        float,
+        typer.Option(
+            min=0.01, help="Divides the logits; lower is more predictable."
+        ),
     ] = 0.7,
-    seed: Annotated[int, typer.Option(help="Another one, another text.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of the sampler.")] = 0,
 ):
     """Continue a prompt with a trained model."""
     from keras_moe.cli.language_model import load_model

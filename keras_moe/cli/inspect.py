@@ -14,15 +14,15 @@ def inspect(
     model: Annotated[
         str,
         typer.Argument(
-            help="A preset, a .keras file, a folder of `train`, or a folder "
-            "or hf:// handle in the layout of Hugging Face."
+            help="A preset, a .keras file, a run folder of `train`, or a "
+            "Hugging Face folder or hf:// handle."
         ),
     ],
     tokens: Annotated[
         int, typer.Option(min=1, help="Tokens per group, for the capacity.")
     ] = 1024,
     capacity_factor: Annotated[
-        float, typer.Option(help="Slots over equal share.")
+        float, typer.Option(help="Slots per expert over an equal share.")
     ] = 1.25,
 ):
     """Show parameters, active parameters, FLOPs per token and capacity."""

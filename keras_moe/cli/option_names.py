@@ -12,7 +12,7 @@ def name_options(command):
     """Make a command's errors name its options, not Python's parameters.
 
     `top_k=9` becomes `--top-k 9`, and `overwrite=True` becomes `--overwrite`.
-    What is no option of this command stays as it is.
+    Words that are not options of this command stay as they are.
 
     Args:
         command: function whose parameters Typer turns into options.

@@ -17,7 +17,7 @@ class RunFolder:
     Attributes:
         path: `pathlib.Path`.
         model: file for `generate`, `export` and Keras.
-        checkpoint: file from which `--resume` goes on.
+        checkpoint: file from which `--resume` continues.
         logs: folder for TensorBoard.
     """
 
@@ -56,9 +56,9 @@ class RunFolder:
                 raise ValueError(
                     "Expected a run folder that no other process uses. "
                     f"Received: --run-dir {self.path}. Wait for the other "
-                    "process, or name another folder."
+                    "process, or choose another folder."
                 ) from error
-            # Nobody else is writing here, so what is half written is old.
+            # No other process writes here, so half-written files are old.
             for old in self.path.glob(f"{TEMPORARY_PREFIX}*"):
                 if old.is_dir():
                     shutil.rmtree(old)

@@ -58,8 +58,8 @@ def read_text(path=None, window=128):
         raise ValueError(
             f"Expected at least {10 * smallest:,} bytes of text "
             f"({', '.join(sorted(TEXT_SUFFIXES))}), a tenth of which is held "
-            f"out. Received: --text {root} with {len(text):,} bytes. Name a "
-            "larger file or folder."
+            f"out. Received: --text {root} with {len(text):,} bytes. Choose "
+            "a larger file or folder."
         )
     return _bytes(training), _bytes(held_out)
 

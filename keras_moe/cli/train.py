@@ -1,4 +1,4 @@
-"""`keras-moe train`: fit a small sparse language model on text."""
+"""`keras-moe train`: train a small sparse language model on text."""
 
 from pathlib import Path
 from typing import Annotated
@@ -19,46 +19,46 @@ _SIZE = ModelSize()
 def train(
     context: typer.Context,
     run_dir: Annotated[
-        Path, typer.Option(help="Folder for the model and its logs.")
+        Path, typer.Option(help="Folder for model, checkpoint and logs.")
     ] = Path("runs/train"),
     resume: Annotated[
-        bool, typer.Option("--resume", help="Go on with the run in --run-dir.")
+        bool, typer.Option("--resume", help="Continue the run in --run-dir.")
     ] = False,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace the run in --run-dir.")
     ] = False,
     save_every: Annotated[
-        float, typer.Option(min=0.0, help="Seconds between two saves.")
+        float, typer.Option(min=0.0, help="Seconds between saves.")
     ] = 60.0,
     text: Annotated[
         Path | None,
         typer.Option(
-            help="Text file or folder; the Python standard library if absent."
+            help="Text file or folder; default: the Python standard library."
         ),
     ] = None,
     steps: Annotated[
-        int, typer.Option(min=1, help="Training steps.")
+        int, typer.Option(min=1, help="Number of training steps.")
     ] = _DEFAULT.steps,
     batch_size: Annotated[
-        int, typer.Option(min=1, help="Windows per step.")
+        int, typer.Option(min=1, help="Windows of text per step.")
     ] = _DEFAULT.batch_size,
     sequence_length: Annotated[
         int, typer.Option(min=2, help="Bytes per window.")
     ] = _DEFAULT.sequence_length,
     learning_rate: Annotated[
-        float, typer.Option(min=0.0, help="Peak, after the warm-up.")
+        float, typer.Option(min=0.0, help="Peak rate, after the warm-up.")
     ] = _DEFAULT.learning_rate,
     hidden_dim: Annotated[
         int, typer.Option(min=1, help="Width of the model.")
     ] = _SIZE.hidden_dim,
     num_layers: Annotated[
-        int, typer.Option(min=1, help="Decoder layers.")
+        int, typer.Option(min=1, help="Number of decoder layers.")
     ] = _SIZE.num_layers,
     num_query_heads: Annotated[
-        int, typer.Option(min=1, help="Attention heads.")
+        int, typer.Option(min=1, help="Number of attention heads.")
     ] = _SIZE.num_query_heads,
     num_key_value_heads: Annotated[
-        int, typer.Option(min=1, help="Heads of keys and values.")
+        int, typer.Option(min=1, help="Number of key/value heads.")
     ] = _SIZE.num_key_value_heads,
     num_experts: Annotated[
         int, typer.Option(min=1, help="Experts per layer.")
@@ -71,23 +71,25 @@ def train(
     ] = _SIZE.intermediate_dim,
     capacity_factor: Annotated[
         float | None,
-        typer.Option(help="Slots over equal share; dropless if absent."),
+        typer.Option(
+            help="Slots per expert over an equal share; default: no limit."
+        ),
     ] = None,
     dtype: Annotated[
         Literal["float32", "mixed_bfloat16", "mixed_float16"],
         typer.Option(
             metavar="POLICY",
-            help="float32, mixed_bfloat16, or, except for JAX on a CPU, "
-            "mixed_float16.",
+            help="float32, mixed_bfloat16 or mixed_float16 (not with JAX on "
+            "a CPU).",
         ),
     ] = "float32",
     seed: Annotated[
-        int, typer.Option(min=0, help="Of the weights and the windows.")
+        int, typer.Option(min=0, help="Seed of weights and windows.")
     ] = 0,
 ):
     """Train a byte-level Mixtral-like model on text.
 
-    Ctrl-C keeps the model; --resume goes on from there.
+    Ctrl-C saves the model; --resume continues the run.
     """
     size = ModelSize(
         hidden_dim=hidden_dim,
@@ -112,7 +114,7 @@ def train(
     if resume and overwrite:
         raise ValueError(
             "Expected one of --resume and --overwrite. Received: both. "
-            "--resume goes on, --overwrite starts again."
+            "--resume continues a run, --overwrite starts again."
         )
     folder = RunFolder(run_dir)
     if resume:

@@ -126,7 +126,7 @@ class Training:
         }
 
     def begin(self, checkpoint=None):
-        """Start the monitor, and go back to a checkpoint if there is one.
+        """Start the monitor, and restore a checkpoint if there is one.
 
         Args:
             checkpoint: optional path of a file by `write_checkpoint`.
@@ -144,7 +144,7 @@ class Training:
         record = read_record(checkpoint)
         if record["text_checksum"] != self._text_checksum():
             raise ValueError(
-                "Expected the text that the run began with. Received: "
+                "Expected the text that the run started with. Received: "
                 f"{self.settings.text or 'the standard library'}, which has "
                 "changed since. Start again with --overwrite."
             )

@@ -61,7 +61,7 @@ def test_a_stopped_run_keeps_its_model_and_goes_on(
     folder = RunFolder(tmp_path / "run")
     stopping(4, number)
     stop(settings, folder)
-    assert f"Stopped at step 4 of 6; the model is kept in {folder.model}" in (
+    assert f"Stopped at step 4 of 6; the model is saved in {folder.model}" in (
         capsys.readouterr().out
     )
     assert describe(folder) == "a run stopped at step 4 of 6"
@@ -71,7 +71,7 @@ def test_a_stopped_run_keeps_its_model_and_goes_on(
     assert own == settings
     fit(own, folder, resume=True)
     output = capsys.readouterr().out
-    assert "Going on at step 4 of 6." in output
+    assert "Resuming at step 4 of 6." in output
     assert "nats per byte" in output
     record = read_record(folder.checkpoint)
     assert (record["step"], len(record["losses"])) == (6, 6)
@@ -88,7 +88,7 @@ def test_a_run_is_overwritten_only_when_asked(settings, stopping, tmp_path):
     before = folder.model.read_bytes()
     message = (
         "--run-dir .*, which holds a run stopped at step 2 of 6. Add --resume "
-        "to go on, --overwrite to start again"
+        "to continue, --overwrite to start again"
     )
     with pytest.raises(ValueError, match=message):
         fit(settings, folder)
@@ -131,13 +131,13 @@ def test_what_cannot_be_resumed_is_refused(
     settings, stopping, tmp_path, monkeypatch
 ):
     folder = RunFolder(tmp_path / "run")
-    with pytest.raises(ValueError, match="no checkpoint. Leave --resume out"):
+    with pytest.raises(ValueError, match="no checkpoint. Remove --resume"):
         settings_to_resume(folder, settings, given=[])
     assert not folder.path.exists()
     stopping(1)
     stop(settings, folder)
     other = settings._replace(batch_size=8, steps=7)
-    message = "Received: --batch-size 8, before 4. Leave them out"
+    message = "Received: --batch-size 8 instead of 4. Remove them"
     with pytest.raises(ValueError, match=message):
         settings_to_resume(folder, other, given=["batch_size", "run_dir"])
     with open(settings.text, "ab") as file:
@@ -171,16 +171,16 @@ def test_a_demo_goes_on_and_does_not_train_twice(
     stopping(0)
     capsys.readouterr()
     demo_module.trained(console, folder, settings)
-    assert "Going on at step 2 of 6." in capsys.readouterr().out
+    assert "Resuming at step 2 of 6." in capsys.readouterr().out
     before = folder.checkpoint.read_bytes()
     model = demo_module.trained(console, folder, settings)
     assert model.backbone.num_experts == 4
-    assert "holds a finished run of 6 steps, which is used; --overwrite" in (
+    assert "which holds a finished run of 6 steps; --overwrite" in (
         capsys.readouterr().out.replace("\n", " ")
     )
     assert folder.checkpoint.read_bytes() == before
     demo_module.trained(console, folder, settings, overwrite=True)
-    assert "which is used" not in capsys.readouterr().out
+    assert "Using" not in capsys.readouterr().out
 
 
 @pytest.mark.once

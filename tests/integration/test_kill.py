@@ -72,7 +72,7 @@ def test_training_that_is_killed_goes_on(tmp_path, temporary):
         seconds = moments.uniform(0.0, TRAINING)
         output = kill_after(seconds, [*arguments, *again], temporary)
         if again:
-            assert f"Going on at step {len(losses)} of 2000" in output, output
+            assert f"Resuming at step {len(losses)} of 2000" in output, output
         if not folder.checkpoint.exists():
             continue
         record = read_record(folder.checkpoint)
