@@ -2,6 +2,8 @@
 
 import keras
 
+from keras_moe.ops.all_layers import all_layers
+
 
 def find_integer_bound(model):
     """Return the number that every integer input must stay below.
@@ -27,10 +29,9 @@ def find_integer_bound(model):
     """
     owners = (model, getattr(model, "backbone", None))
     bounds = [getattr(owner, "vocabulary_size", None) for owner in owners]
-    # The only walk in Keras that also enters layers held by custom layers.
     bounds += [
         layer.input_dim
-        for layer in model._flatten_layers()
+        for layer in all_layers(model)
         if isinstance(layer, keras.layers.Embedding)
     ]
     return min((x for x in bounds if isinstance(x, int) and x > 0), default=2)

@@ -16,6 +16,7 @@ from keras_moe.export.custom_objects import import_custom_objects
 from keras_moe.export.model_inputs import ModelInput
 from keras_moe.export.model_inputs import pack_model_inputs
 from keras_moe.export.model_outputs import name_outputs
+from keras_moe.ops.all_layers import all_layers
 
 
 def write_saved_model(job):
@@ -87,7 +88,7 @@ def track_tables(archive, model):
         archive: a `keras.export.ExportArchive`.
         model: a built `keras.Model`.
     """
-    for layer in model._flatten_layers():
+    for layer in all_layers(model):
         if isinstance(
             layer,
             (

@@ -4,6 +4,7 @@ from keras_moe.models.family_router import make_router
 from keras_moe.models.family_router import router_config
 from keras_moe.models.family_router import with_router
 from keras_moe.models.sparse_model import SparseModel
+from keras_moe.ops.all_layers import all_layers
 from keras_moe.ops.plain_numbers import to_plain
 
 
@@ -87,7 +88,7 @@ class SparseBackbone(SparseModel):
         names = target_layer_names or self.default_lora_layer_names()
         can_adapt = {
             layer.name
-            for layer in self._flatten_layers(include_self=False)
+            for layer in all_layers(self)[1:]
             if layer.weights and hasattr(layer, "enable_lora")
         }
         known = can_adapt & {*names}
@@ -98,7 +99,7 @@ class SparseBackbone(SparseModel):
                 "and routers cannot be adapted."
             )
         super().enable_lora(rank, target_layer_names)
-        for layer in self._flatten_layers(include_self=False):
+        for layer in all_layers(self)[1:]:
             if getattr(layer, "lora_enabled", False):
                 _freeze_bias(layer)
 

@@ -7,6 +7,7 @@ import keras
 
 from keras_moe.experts.expert_bank import ExpertBank
 from keras_moe.models.traced_state import TracedState
+from keras_moe.ops.all_layers import all_layers
 
 
 class SparseModel:
@@ -70,9 +71,7 @@ class SparseModel:
             **kwargs,
         )
         experts = [
-            layer
-            for layer in self._flatten_layers()
-            if isinstance(layer, ExpertBank)
+            layer for layer in all_layers(self) if isinstance(layer, ExpertBank)
         ]
         if experts:
             warnings.warn(
@@ -89,7 +88,7 @@ class SparseModel:
         """
         return [
             layer
-            for layer in self._flatten_layers()
+            for layer in all_layers(self)
             if type(layer).quantize is not keras.layers.Layer.quantize
         ]
 

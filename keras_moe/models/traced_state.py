@@ -2,6 +2,8 @@
 
 import weakref
 
+from keras_moe.ops.all_layers import all_layers
+
 
 class TracedState:
     """The Python state of a model at one moment.
@@ -27,7 +29,7 @@ class TracedState:
     """
 
     def __init__(self, model, sampler=None):
-        layers = model._flatten_layers()
+        layers = all_layers(model)
         objects = (
             model.trainable_variables,
             model.non_trainable_variables,
