@@ -5,6 +5,7 @@ import numpy as np
 
 from keras_moe.checkpoints.checkpoint_folder import SCALES
 from keras_moe.checkpoints.checkpoint_folder import shorten
+from keras_moe.checkpoints.quantized import refuse_quantized
 from keras_moe.checkpoints.redundant import BUFFERS
 from keras_moe.checkpoints.redundant import check_redundant
 from keras_moe.checkpoints.redundant import tied_head
@@ -30,7 +31,7 @@ def load_checkpoint(model, folder, architecture):
     Raises:
         ValueError: If anything is missing, left over or of another shape,
             quantized in a way that is not known here, or repeats something
-            with other numbers.
+            with other numbers; or if the model is quantized.
 
     Example:
 
@@ -51,6 +52,7 @@ def load_checkpoint(model, folder, architecture):
     ...     if ours.trainable:
     ...         np.testing.assert_array_equal(ours, theirs)
     """
+    refuse_quantized(model)
     redundant = (*architecture.redundant, *BUFFERS)
     ignored = architecture.ignored_in(folder.config)
     matches = match(

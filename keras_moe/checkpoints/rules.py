@@ -97,7 +97,7 @@ def match(model, rules, found=None, ignored=()):
         list of `Match`.
 
     Raises:
-        ValueError: If a variable has no rule or several, a tensor is missing
+        ValueError: If a weight has no rule or several, a tensor is missing
             or left over, or a shape is another one.
     """
     matches, missing, spare = [], [], set()
@@ -162,22 +162,6 @@ def _names(source, layer, variable):
     return names
 
 
-def saved_variables(model):
-    """List what a checkpoint must hold.
-
-    Args:
-        model: any Keras model.
-
-    Returns:
-        list of variables: all weights but seeds and routing counts.
-    """
-    return [
-        variable
-        for variable in model.variables
-        if variable.trainable or variable.path.endswith("expert_bias")
-    ]
-
-
 def _check_variables(model, matches, missing):
     matched = [
         part
@@ -194,7 +178,7 @@ def _check_variables(model, matches, missing):
         )
     if missing:
         return  # The names say more.
-    left = [v.path for v in saved_variables(model) if id(v) not in times]
+    left = [v.path for v in model.weights if id(v) not in times]
     if left:
         raise ValueError(
             "Expected a rule for every variable. Received: none for "

@@ -11,11 +11,11 @@ import numpy as np
 from keras_moe.checkpoints.checkpoint_folder import CONFIG
 from keras_moe.checkpoints.checkpoint_folder import INDEX
 from keras_moe.checkpoints.checkpoint_folder import WEIGHTS
-from keras_moe.checkpoints.checkpoint_folder import shorten
 from keras_moe.checkpoints.exchange import exchange
 from keras_moe.checkpoints.load import LONG
 from keras_moe.checkpoints.published_settings import GENERATION_CONFIG
 from keras_moe.checkpoints.published_settings import SPECIAL_TOKENS
+from keras_moe.checkpoints.quantized import refuse_quantized
 from keras_moe.checkpoints.rules import match
 from keras_moe.checkpoints.rules import to_numpy
 
@@ -68,8 +68,8 @@ def save_checkpoint(
     ['config.json', 'model.safetensors']
     """
     settings = settings or {}
+    refuse_quantized(model)
     matches = match(model, architecture.rules)
-    _check_floats(matches)
     dtype = model.dtype_policy.variable_dtype
     config = architecture.write_config(arguments, settings.get("config"))
     config.update(settings.get("special_tokens", {}))
@@ -91,21 +91,6 @@ def save_checkpoint(
                 (unfinished / name).write_text(json.dumps(value, indent=2))
         for name, contents in (files or {}).items():
             (unfinished / name).write_bytes(contents)
-
-
-def _check_floats(matches):
-    quantized = [
-        variable.path
-        for each in matches
-        for variable in each.variables
-        if not keras.backend.is_float_dtype(variable.dtype)
-    ]
-    if quantized:
-        raise ValueError(
-            "Expected floating-point weights. Received: a model that is "
-            f"quantized in {shorten(quantized)}. Save it with `save`, or call "
-            "`save_pretrained` before `quantize`."
-        )
 
 
 def _make_folder(path):

@@ -5,7 +5,6 @@ from typing import NamedTuple
 
 import keras
 
-from keras_moe.checkpoints.rules import saved_variables
 from keras_moe.models.registry import preset
 
 
@@ -79,7 +78,7 @@ def count_variables(backbone_class, config):
     embeddings = backbone.token_embedding
     tied = embeddings.tie_weights
     total = active = flops = 0
-    for variable in saved_variables(backbone):
+    for variable in backbone.weights:
         size = math.prod(variable.shape)
         total += size
         active += size

@@ -13,7 +13,6 @@ from keras_moe.checkpoints.rules import Rule
 from keras_moe.checkpoints.rules import Source
 from keras_moe.checkpoints.rules import match
 from keras_moe.checkpoints.rules import rule
-from keras_moe.checkpoints.rules import saved_variables
 from keras_moe.checkpoints.rules import to_numpy
 
 
@@ -35,10 +34,10 @@ def make_model(num_layers=2, head=True):
         embedding=variable(5, 3),
         head=variable(3, 5) if head else None,
     )
-    variables = [model.embedding, model.head]
+    weights = [model.embedding, model.head]
     for block in blocks:
-        variables += [block.norm.scale, block.experts.kernel]
-    model.variables = [each for each in variables if each is not None]
+        weights += [block.norm.scale, block.experts.kernel]
+    model.weights = [each for each in weights if each is not None]
     return model
 
 
@@ -84,7 +83,7 @@ def test_every_variable_finds_its_tensors():
     matches = match(model, RULES, found())
     assert sorted(names(matches)) == sorted(SHAPES)
     matched = [id(v) for each in matches for v in each.variables]
-    assert sorted(matched) == sorted(map(id, model.variables))
+    assert sorted(matched) == sorted(map(id, model.weights))
 
 
 def test_experts_are_listed_branch_by_branch():
@@ -118,7 +117,7 @@ def test_a_rule_for_what_the_model_lacks_does_not_apply():
 
 def test_one_rule_may_fill_two_variables():
     model = SimpleNamespace(decoder_blocks=[], a=variable(2), b=variable(3))
-    model.variables = [model.a, model.b]
+    model.weights = [model.a, model.b]
     (only,) = match(model, (rule(("a", "b"), "both"),))
     assert [id(v) for v in only.variables] == [id(model.a), id(model.b)]
 
@@ -131,10 +130,11 @@ def test_a_rule_is_written_in_one_line():
 # ---- variables --------------------------------------------------------------
 
 
-def test_a_variable_without_a_rule_is_named():
+@pytest.mark.parametrize("trainable", [True, False])
+def test_a_variable_without_a_rule_is_named(trainable):
     model = make_model()
-    forgotten = variable(2, name="forgotten")
-    model.variables.append(forgotten)
+    forgotten = variable(2, name="forgotten", trainable=trainable)
+    model.weights.append(forgotten)
     for shapes in (None, found()):
         with pytest.raises(ValueError, match="none for forgotten.*rule table"):
             match(model, RULES, shapes)
@@ -149,22 +149,22 @@ def test_a_variable_with_two_rules_is_named():
 
 def test_missing_tensors_come_before_variables_without_a_rule():
     model = make_model()
-    model.variables.append(variable(2, name="forgotten"))
+    model.weights.append(variable(2, name="forgotten"))
     with pytest.raises(ValueError, match=r"1 missing \(embed.weight\)"):
         match(model, RULES, found("embed.weight"))
 
 
 def test_seeds_and_counts_need_no_rule():
     model = make_model()
-    model.variables.append(variable(2, trainable=False, name="steps"))
+    # Keras has them among the variables of a model, not among its weights.
+    steps = variable(2, trainable=False, name="steps")
+    model.variables = [*model.weights, steps]
     assert match(model, RULES, found())
 
 
 def test_a_routers_bias_is_saved_though_it_is_not_trained():
-    bias = variable(2, trainable=False, name="expert_bias")
     model = make_model()
-    model.variables.append(bias)
-    assert any(each is bias for each in saved_variables(model))
+    model.weights.append(variable(2, trainable=False, name="expert_bias"))
     with pytest.raises(ValueError, match="none for expert_bias"):
         match(model, RULES)
 

@@ -419,26 +419,69 @@ def test_a_size_that_is_no_size_is_refused(size, make_model, tmp_path):
 
 
 @pytest.mark.sweep
-@pytest.mark.filterwarnings("ignore:The experts stay float32")
-def test_a_quantized_model_is_refused(make_model, tmp_path):
+@pytest.mark.filterwarnings(
+    "ignore:The experts stay float32",
+    "ignore:Invalid quantization mode",  # float8 is not for embeddings.
+)
+# With float8 the weights stay float32, and have scales next to them.
+@pytest.mark.parametrize("mode", ["int8", "int4", "float8"])
+def test_a_quantized_model_is_refused(make_model, tmp_path, mode):
     backbone = make_model().backbone
-    backbone.quantize("int8")
+    backbone.save_pretrained(tmp_path / "before")
+    backbone.quantize(mode)
     with pytest.raises(ValueError, match="quantized in .*kernel"):
         backbone.save_pretrained(tmp_path / "folder")
     assert not (tmp_path / "folder").exists()
+    before = CheckpointFolder(tmp_path / "before")
+    with pytest.raises(ValueError, match="quantized in .*kernel"):
+        load_checkpoint(backbone, before, backbone.architecture)
 
 
+def without_a_rule(monkeypatch):
+    """Takes the embedding's rule from Mixtral's table."""
+    architecture = MixtralBackbone.architecture
+    assert architecture.rules[0].ours == ("token_embedding.embeddings",)
+    changed = architecture._replace(rules=architecture.rules[1:])
+    monkeypatch.setattr(MixtralBackbone, "architecture", changed)
+
+
+@pytest.mark.parametrize("trainable", [True, False])
 def test_a_variable_without_a_rule_is_refused(
-    make_model, tmp_path, monkeypatch
+    make_model, tmp_path, monkeypatch, trainable
 ):
     backbone = make_model().backbone
-    without_embedding = backbone.architecture._replace(
-        rules=backbone.architecture.rules[1:]
-    )
-    monkeypatch.setattr(MixtralBackbone, "architecture", without_embedding)
+    backbone.trainable = trainable
+    without_a_rule(monkeypatch)
     with pytest.raises(ValueError, match="Expected a rule for every variable"):
         backbone.save_pretrained(tmp_path / "folder")
     assert not (tmp_path / "folder").exists()
+
+
+def test_a_frozen_model_is_loaded_whole_or_not_at_all(
+    make_model, tmp_path, monkeypatch
+):
+    backbone = make_model().backbone
+    backbone.save_pretrained(tmp_path)
+    frozen = make_model().backbone
+    frozen.trainable = False
+    folder = CheckpointFolder(tmp_path)
+    load_checkpoint(frozen, folder, frozen.architecture)
+    for ours, theirs in zip(frozen.weights, backbone.weights, strict=True):
+        np.testing.assert_array_equal(to_numpy(ours), to_numpy(theirs))
+    kept = tensors(tmp_path)
+    del kept["model.norm.weight"]
+    safetensors.numpy.save_file(kept, tmp_path / WEIGHTS)
+    folder = CheckpointFolder(tmp_path)
+    with pytest.raises(ValueError, match=r"1 missing \(model.norm.weight\)"):
+        load_checkpoint(frozen, folder, frozen.architecture)
+    # A table without the rule would leave the weight as it was made.
+    without_a_rule(monkeypatch)
+    kept["model.norm.weight"] = kept["model.layers.0.input_layernorm.weight"]
+    del kept["model.embed_tokens.weight"]
+    safetensors.numpy.save_file(kept, tmp_path / WEIGHTS)
+    folder = CheckpointFolder(tmp_path)
+    with pytest.raises(ValueError, match="Expected a rule for every variable"):
+        load_checkpoint(frozen, folder, frozen.architecture)
 
 
 def test_adapters_are_merged_into_what_is_written(make_model, logits, tmp_path):
