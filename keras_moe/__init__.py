@@ -15,6 +15,7 @@ __all__ = [
     "balancing",
     "blocks",
     "callbacks",
+    "checkpoints",
     "dispatch",
     "experts",
     "export",

@@ -35,7 +35,6 @@ ROOMS = (
     "visualization",
     "callbacks",
     "export",
-    "distribution",
     "cli",
 )
 # The oracle must stay independent of what it judges, and no room may lean on
@@ -46,7 +45,7 @@ OUTSIDE = "testing"
 ROOMLESS_MODULES = ("__init__", "__main__", "version")
 
 BACKENDS = ("jax", "jaxlib", "torch", "tensorflow")
-ROOMS_WITH_BACKENDS = ("ops", "export", "callbacks", "distribution")
+ROOMS_WITH_BACKENDS = ("ops", "export", "callbacks")
 FIRST_ROOM_WITH_KERAS_HUB = "models"
 PRIVATE_MODULES = ("keras.src", "keras_hub.src")
 # The test cases of Keras and keras-hub have no public name.
@@ -161,6 +160,15 @@ def test_every_module_has_a_room():
         if first not in known:
             strangers.append(str(path.relative_to(REPOSITORY)))
     assert not strangers, f"Not in a room of the order: {strangers}"
+
+
+def test_every_room_of_the_order_exists():
+    ghosts = [
+        room
+        for room in (*ROOMS, OUTSIDE)
+        if not (REPOSITORY / PACKAGE / room / "__init__.py").is_file()
+    ]
+    assert not ghosts, f"No such folders: {ghosts}"
 
 
 @pytest.mark.parametrize(
