@@ -4,6 +4,8 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_moe.models.prompt_batches import as_batches
+from keras_moe.models.prompt_batches import join_batches
 from keras_moe.models.prompts import Prompts
 from keras_moe.models.prompts import check_context
 from keras_moe.models.traced_state import TracedState
@@ -35,6 +37,21 @@ class GenerativeTask:
     first_is_real = False
     _generate_state: TracedState | None = None
     _recorder = PlainRecorder()  # Of a step that nobody has compiled.
+    _calls_layers = False
+
+    def compile(self, *args, jit_compile="auto", **kwargs):
+        """Set how the task trains and generates.
+
+        Args:
+            *args: of the `compile` of keras-hub's task, like `**kwargs`.
+            jit_compile: bool or `"auto"`, whether XLA compiles. On PyTorch
+                `generate` repeats the tensor operations of a step without the
+                layers' Python; `False` calls the layers for every token.
+            **kwargs: `sampler`, `optimizer`, `loss` and others.
+        """
+        super().compile(*args, jit_compile=jit_compile, **kwargs)
+        self._calls_layers = jit_compile is False
+        self._generate_state = None
 
     def generate(
         self,
@@ -68,12 +85,13 @@ class GenerativeTask:
                 not in the vocabulary. Names the row.
         """
         stop_token_ids = self._stop_token_ids(stop_token_ids)
-        batches, is_single = self._normalize_generate_inputs(inputs)
+        has_preprocessor = self.preprocessor is not None
+        batches, is_single = as_batches(inputs, has_preprocessor)
         outputs = [
             self._generate_batch(each, max_length, stop_token_ids, strip_prompt)
             for each in batches
         ]
-        return self._normalize_generate_outputs(outputs, is_single)
+        return join_batches(outputs, is_single)
 
     def _generate_batch(self, inputs, max_length, stop_token_ids, strip_prompt):
         if self.preprocessor is not None:
@@ -105,7 +123,9 @@ class GenerativeTask:
         state = TracedState(self, self.sampler)
         if state != self._generate_state:
             self.generate_function = None
-            self._recorder = Recorder()
+            self._recorder = (
+                PlainRecorder() if self._calls_layers else Recorder()
+            )
             self._generate_state = state
         return super().make_generate_function()
 

@@ -1,5 +1,6 @@
 """Prompt and continuation, known apart by the mask on every path."""
 
+import keras
 import keras_hub
 import numpy as np
 import pytest
@@ -189,3 +190,30 @@ def test_the_tokenizers_stop_tokens_need_a_tokenizer(model):
         model.generate(prompts())
     with pytest.raises(ValueError, match="stop_token_ids='never'"):
         model.generate(prompts(), stop_token_ids="never")
+
+
+@pytest.mark.skipif(
+    keras.config.backend() != "torch", reason="a compiler sees all layers once"
+)
+def test_the_layers_can_be_called_for_every_token(monkeypatch):
+    calls = []
+    plain = MixtralCausalLM.call_with_cache
+    monkeypatch.setattr(
+        MixtralCausalLM,
+        "call_with_cache",
+        lambda *arguments: calls.append(arguments) or plain(*arguments),
+    )
+    sampler = keras_hub.samplers.GreedySampler()
+    model = make_model(sampler)
+    expected = model.generate(prompts(), stop_token_ids=None)["token_ids"]
+    # The prompt, one step as it is, one traced, one to compare with.
+    assert len(calls) == 4
+    for jit_compile, number in [(False, LENGTH - LENGTHS.min()), ("auto", 3)]:
+        calls.clear()
+        model.compile(sampler=sampler, jit_compile=jit_compile)
+        actual = model.generate(prompts(), stop_token_ids=None)["token_ids"]
+        np.testing.assert_array_equal(actual, expected)
+        assert len(calls) == 1 + number
+    calls.clear()
+    model.generate(prompts(), stop_token_ids=None)
+    assert len(calls) == 1

@@ -8,7 +8,9 @@ import warnings
 
 import keras
 import torch
-from torch.fx.experimental.proxy_tensor import make_fx
+
+from keras_moe.ops.torch.trace_operations import can_trace
+from keras_moe.ops.torch.trace_operations import trace_operations
 
 # Noting takes about as long as 40 steps; whoever stops before has lost nothing.
 PATIENCE = 40
@@ -22,7 +24,7 @@ class Recorder:
         self._weights = ()
 
     def recorded(self, step, weights, run_eagerly=False):
-        if run_eagerly:
+        if run_eagerly or not can_trace():
             return step
         values = tuple(weight.value for weight in weights)
         # Others take their place when a model is quantized.
@@ -57,7 +59,7 @@ class _Program:
         self._plain_steps += 1
         if self._plain_steps >= PATIENCE:
             try:
-                self._operations = _note(step, arguments)
+                self._operations = trace_operations(step, arguments)
                 self._run = self._check
             except Exception as error:  # Whatever somebody's layer raises.
                 self._give_up(error)
@@ -85,23 +87,8 @@ class _Program:
             "Expected layers that compute every token by the same tensor "
             f"operations. Received: {reason}. So every layer is called for "
             "every token, which is slow and right; "
-            "`compile(run_eagerly=True)` does the same without a warning.",
+            "`compile(jit_compile=False)` does the same without a warning.",
             stacklevel=2,
         )
         self._operations = None
         self._run = lambda step, arguments: step(*arguments)
-
-
-def _note(step, arguments):
-    program = make_fx(lambda *arguments: step(*arguments))(*arguments)
-    graph = program.graph
-    for node in graph.find_nodes(
-        op="call_function", target=torch.ops.aten.clone.default
-    ):
-        # An argument that is only copied to be changed is changed in place.
-        argument = node.args[0]
-        if argument.op == "placeholder" and len(argument.users) == 1:
-            node.replace_all_uses_with(argument)
-            graph.erase_node(node)
-    program.recompile()
-    return program

@@ -10,6 +10,7 @@ import torch
 from keras import ops
 
 from keras_moe.ops.torch import recorder as module
+from keras_moe.ops.torch import trace_operations
 from keras_moe.ops.torch.recorder import Recorder
 
 PLAIN_STEPS = 3
@@ -131,6 +132,13 @@ def test_python_that_notes_cannot_hold_is_called_for_every_step(python):
         sums, _ = run(step, 9)
     assert sums == [2.0 * index + 3.0 for index in range(9)]
     assert step.calls >= 9
+
+
+def test_without_a_tracer_the_step_is_called(monkeypatch):
+    monkeypatch.setattr(trace_operations, "make_fx", None)
+    step = Step()
+    assert run(step, 9)[0] == [2.0 * index + 3.0 for index in range(9)]
+    assert step.calls == 9
 
 
 def test_eager_runs_and_plain_numbers_are_not_recorded():
