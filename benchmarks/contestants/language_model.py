@@ -164,7 +164,7 @@ def _transformers(sizes, num_layers, implementation):
                 norm_topk_prob=True,
             )
         )
-    model.config._experts_implementation = implementation
+    model.set_experts_implementation(implementation)
     return model.to("cuda" if torch.cuda.is_available() else "cpu")
 
 

@@ -70,8 +70,8 @@ def transformers_block(sizes, num_tokens, dtype):
         num_experts=sizes.num_experts,
         num_experts_per_tok=sizes.top_k,
         norm_topk_prob=True,
+        experts_implementation="grouped_mm",
     )
-    config._experts_implementation = "grouped_mm"
     with torch.device(device):
         block = Qwen3MoeSparseMoeBlock(config).to(torch_dtype)
         for parameter in block.parameters():

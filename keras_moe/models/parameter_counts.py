@@ -3,7 +3,7 @@
 import math
 from typing import NamedTuple
 
-import keras
+from keras_moe.ops.unfilled_variables import build_unfilled
 
 from keras_moe.models.registry import preset
 
@@ -71,10 +71,7 @@ def count_variables(backbone_class, config):
     Returns:
         `ParameterCounts`.
     """
-    # In this scope Keras notes a variable's shape and gives it no memory.
-    with keras.StatelessScope(initialize_variables=False):
-        backbone = backbone_class(**config)
-    _leave_empty(backbone.variables)
+    backbone = build_unfilled(lambda: backbone_class(**config))
     embeddings = backbone.token_embedding
     tied = embeddings.tie_weights
     total = active = flops = 0
@@ -96,20 +93,6 @@ def count_variables(backbone_class, config):
         for block in backbone.decoder_blocks
     )
     return ParameterCounts(total, active, flops, 2 * cached)
-
-
-def _leave_empty(variables):
-    """Keep Keras from filling them after all.
-
-    It remembers every variable without a value, and fills them when the next
-    scope of any other model ends.
-    """
-    for variable in variables:
-        variable._initializer = _one_number
-
-
-def _one_number(shape, dtype=None):
-    return keras.ops.zeros((), dtype=dtype)
 
 
 def _expert_banks(backbone):

@@ -6,11 +6,12 @@ import warnings
 import keras
 
 from keras_moe.experts.expert_bank import ExpertBank
+from keras_moe.models.creation_order import CreationOrder
 from keras_moe.models.traced_state import TracedState
 from keras_moe.ops.all_layers import all_layers
 
 
-class SparseModel:
+class SparseModel(CreationOrder):
     """A functional model with experts.
 
     Stands before keras-hub's class. Layers, and with them weights, come in
@@ -18,19 +19,6 @@ class SparseModel:
     traced again after `enable_lora`, `quantize`, freezing or another dtype
     policy.
     """
-
-    def __setattr__(self, name, value):
-        # On PyTorch keras-hub tracks no attribute before its constructor has
-        # run, so layers would come in the order of their use.
-        if (
-            keras.config.backend() == "torch"
-            and name != "_tracker"
-            and not hasattr(self, "_initialized")
-        ):
-            if not hasattr(self, "_tracker"):
-                self._initialize_tracker()
-            value = self._tracker.track(value)
-        super().__setattr__(name, value)
 
     def make_train_function(self, force=False):
         return super().make_train_function(force or self._changed("train"))

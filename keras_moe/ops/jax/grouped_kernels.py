@@ -68,14 +68,14 @@ def ragged_outer(inputs, cotangents, group_sizes):
 
 
 def tiled_outer(inputs, cotangents, group_sizes):
-    if not isinstance(inputs.shape[0], int):
-        # A Pallas kernel is made for one number of rows.
-        return ragged_outer(inputs, cotangents, group_sizes)
     # Imported late: it takes time, and not with `import keras_moe`. JAX
     # traces the products of all platforms, so the first product pays.
-    from keras_moe.ops.jax.megablox import grouped_outer
+    from keras_moe.ops.jax import megablox
 
-    return grouped_outer(inputs, cotangents, group_sizes)
+    # A Pallas kernel is made for one number of rows.
+    if megablox.tgmm is None or not isinstance(inputs.shape[0], int):
+        return ragged_outer(inputs, cotangents, group_sizes)
+    return megablox.grouped_outer(inputs, cotangents, group_sizes)
 
 
 IMPLEMENTATIONS = {

@@ -1,12 +1,17 @@
-"""The kernels' gradient on TPU: JAX's own Pallas kernel.
+"""The kernels' gradient on TPU. The one file that imports `jax.experimental`.
 
 XLA for TPU has a grouped kernel for `ragged_dot`, but not for its transpose,
 the product over the ragged dimension: it multiplies E masked copies of all
-rows (seen in a program compiled for a TPU v5p by libtpu 0.0.42).
+rows (seen in a program compiled for a TPU v5p by libtpu 0.0.42). JAX's own
+Pallas kernel does not, and has no public name.
 """
 
 import jax.numpy as jnp
-from jax.experimental.pallas.ops.tpu.megablox.gmm import tgmm
+
+try:
+    from jax.experimental.pallas.ops.tpu.megablox.gmm import tgmm
+except ImportError:
+    tgmm = None
 
 # Rows of a tile; a group's last tile reaches into its neighbour.
 ROW_TILE = 128

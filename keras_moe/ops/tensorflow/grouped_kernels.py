@@ -1,12 +1,12 @@
 """The grouped products on TensorFlow."""
 
 import tensorflow as tf
-from tensorflow.python.ops import control_flow_util
 
 from keras_moe.ops.blocks import grouped_outer as blocked_outer
 from keras_moe.ops.blocks import grouped_rows as blocked_rows
 from keras_moe.ops.grouped_products import GroupedProducts
 from keras_moe.ops.implementations import choose_implementation
+from keras_moe.ops.tensorflow.xla_context import compiling_with_xla
 
 
 def grouped_rows(
@@ -55,7 +55,7 @@ def _products(implementation, inputs):
             "cpu",
             inputs.dtype.name,
             inputs.shape[0],
-            _compiling_with_xla(),
+            compiling_with_xla(),
         )
         implementation = choice.implementation
     return IMPLEMENTATIONS[implementation]
@@ -66,10 +66,3 @@ def _split(rows, group_sizes):
     rest = tf.shape(rows)[0] - tf.reduce_sum(group_sizes)
     sizes = tf.concat([group_sizes, rest[None]], axis=0)
     return tf.split(rows, sizes, num=group_sizes.shape[0] + 1)
-
-
-def _compiling_with_xla():
-    # TensorFlow enters an XLA context around the tracing of a function with
-    # `jit_compile=True`; there is no public way to ask for it.
-    graph = tf.compat.v1.get_default_graph()
-    return control_flow_util.GraphOrParentsInXlaContext(graph)

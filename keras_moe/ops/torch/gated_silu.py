@@ -2,7 +2,9 @@
 
 Automatic differentiation keeps three arrays and joins the gradients of the
 two branches by a copy. Here one array is kept, and each gradient is written
-into its half of the result.
+into its half of the result. Operators that write into memory that is there
+have no public name for `silu`: this is the one file that calls PyTorch's own,
+`torch.ops.aten`, to compute.
 """
 
 import torch

@@ -10,6 +10,8 @@ if keras.config.backend() != "jax":
 import jax.numpy as jnp
 
 from keras_moe import testing
+from keras_moe.ops.jax import grouped_kernels
+from keras_moe.ops.jax import megablox
 from keras_moe.ops.jax.megablox import grouped_outer
 
 
@@ -48,3 +50,25 @@ def test_agrees_with_the_oracle_and_reads_no_row_past_the_sum(
     )
     scale = np.max(np.abs(expected)) or 1.0
     assert np.max(np.abs(np.asarray(sums) - expected)) <= 1e-5 * scale
+
+
+def test_without_the_kernel_the_product_is_xlas(monkeypatch):
+    monkeypatch.setattr(megablox, "tgmm", None)
+    inputs, cotangents = jnp.ones((5, 2)), jnp.full((5, 3), 2.0)
+    sums = grouped_kernels.tiled_outer(
+        inputs, cotangents, jnp.asarray([3, 0, 1], "int32")
+    )
+    # 1 * 2 for each row of the group; the last row is in none.
+    expected = np.ones((3, 2, 3)) * [[[6.0]], [[0.0]], [[2.0]]]
+    np.testing.assert_array_equal(np.asarray(sums), expected)
+
+
+def test_jax_still_has_the_kernel():
+    """If this fails: JAX has moved or removed `megablox`.
+
+    Until then XLA multiplies E masked copies of all rows on TPU. Look whether
+    XLA has learnt it (`tests/layers/test_tpu.py` without the rule "megablox"
+    in `keras_moe/ops/implementations.py`): then remove file and rule. Otherwise
+    take the kernel from tokamax, and change `keras_moe/ops/jax/megablox.py`.
+    """
+    assert megablox.tgmm is not None
