@@ -48,6 +48,44 @@ BACKENDS = ("jax", "jaxlib", "torch", "tensorflow")
 ROOMS_WITH_BACKENDS = ("ops", "export", "callbacks")
 FIRST_ROOM_WITH_KERAS_HUB = "models"
 
+# Files of `models` that import each other in circles. Names are only taken
+# from this list.
+IN_CIRCLES = (
+    "dbrx.dbrx_backbone",
+    "dbrx.dbrx_causal_lm",
+    "decoder_backbone",
+    "deepseek_v2.deepseek_backbone",
+    "deepseek_v2.deepseek_v2_backbone",
+    "deepseek_v2.deepseek_v2_causal_lm",
+    "deepseek_v3.deepseek_v3_backbone",
+    "deepseek_v3.deepseek_v3_causal_lm",
+    "grok1.grok1_backbone",
+    "grok1.grok1_causal_lm",
+    "json_tokenizer",
+    "mixtral.mixtral_backbone",
+    "mixtral.mixtral_causal_lm",
+    "model_types",
+    "olmoe.olmoe_backbone",
+    "olmoe.olmoe_causal_lm",
+    "openmoe.openmoe_backbone",
+    "openmoe.openmoe_causal_lm",
+    "parameter_counts",
+    "presets",
+    "published_backbone",
+    "published_task",
+    "published_tokenizer",
+    "qwen2_moe.qwen2_moe_backbone",
+    "qwen2_moe.qwen2_moe_causal_lm",
+    "qwen3_moe.qwen3_moe_backbone",
+    "qwen3_moe.qwen3_moe_causal_lm",
+    "sentence_piece_tokenizer",
+    "sparse_causal_lm",
+    "sparse_causal_lm_preprocessor",
+    "switch.switch_backbone",
+    "switch.switch_parameter_counts",
+    "switch.switch_seq2seq_lm",
+)
+
 
 class Import(NamedTuple):
     module: str
@@ -118,6 +156,48 @@ def violations(source: str, path: str) -> list[str]:
     ]
 
 
+def import_graph(sources: dict[str, str]) -> dict[str, set[str]]:
+    """Returns which modules of the package each module imports.
+
+    Imports inside of functions count: they hide a circle, they do not open it.
+    """
+    packages = {
+        path.removesuffix("/__init__.py").replace("/", ".")
+        for path in sources
+        if path.endswith("/__init__.py")
+    }
+    modules = packages | {
+        path.removesuffix(".py").replace("/", ".") for path in sources
+    }
+    graph = {}
+    for path, source in sources.items():
+        folder = path.rpartition("/")[0].replace("/", ".")
+        name = path.removesuffix(".py").removesuffix("/__init__")
+        graph[name.replace("/", ".")] = {
+            module if module in modules else module.rpartition(".")[0]
+            for module, _ in imports_of(source, folder)
+        }
+    return {
+        name: {each for each in imported if each in modules} - {name}
+        for name, imported in graph.items()
+    }
+
+
+def modules_in_circles(graph: dict[str, set[str]]) -> set[str]:
+    """Returns the modules that import themselves by way of others."""
+
+    def reached(start):
+        seen, left = set(), [*graph[start]]
+        while left:
+            name = left.pop()
+            if name not in seen:
+                seen.add(name)
+                left += graph[name]
+        return seen
+
+    return {name for name in graph if name in reached(name)}
+
+
 def python_files(*folders: str) -> list[Path]:
     return [
         path
@@ -132,6 +212,64 @@ def test_every_import_goes_to_an_earlier_room():
         name = path.relative_to(REPOSITORY).as_posix()
         found += violations(path.read_text(encoding="utf-8"), name)
     assert not found, "\n".join(found)
+
+
+def test_no_file_imports_itself_by_way_of_others():
+    sources = {
+        path.relative_to(REPOSITORY).as_posix(): path.read_text("utf-8")
+        for path in python_files(PACKAGE)
+    }
+    found = modules_in_circles(import_graph(sources))
+    known = {f"{PACKAGE}.models.{name}" for name in IN_CIRCLES}
+    new, gone = sorted(found - known), sorted(known - found)
+    assert not new, f"Import each other in a circle: {new}"
+    assert not gone, f"In no circle any more, take from the list: {gone}"
+
+
+@pytest.mark.parametrize(
+    ("sources", "expected"),
+    [
+        # Two files, one of them inside of a function.
+        (
+            {
+                "a/b.py": "from a.c import f",
+                "a/c.py": "def f():\n    from a.b import g",
+                "a/d.py": "import a.b",
+            },
+            {"a.b", "a.c"},
+        ),
+        # Three, by relative imports.
+        (
+            {
+                "a/b.py": "from . import c",
+                "a/c.py": "from .d.e import f",
+                "a/d/e.py": "from ..b import g",
+                "a/d/h.py": "from .e import f",
+            },
+            {"a.b", "a.c", "a.d.e"},
+        ),
+        # A file that takes a name from the package that imports it.
+        (
+            {
+                "a/__init__.py": "from a.b import f",
+                "a/b.py": "from a import g",
+            },
+            {"a", "a.b"},
+        ),
+        # A row, and a package that names its own file.
+        (
+            {
+                "a/__init__.py": "from a import b",
+                "a/b.py": "import a.c",
+                "a/c.py": "import a.d",
+                "a/d.py": "import keras",
+            },
+            set(),
+        ),
+    ],
+)
+def test_circles_of_any_length_are_found(sources, expected):
+    assert modules_in_circles(import_graph(sources)) == expected
 
 
 def test_every_module_has_a_room():
