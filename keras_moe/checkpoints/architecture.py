@@ -157,7 +157,7 @@ class Architecture(NamedTuple):
             "model_type": self.model_type,
         }
         if original is None:
-            changed = self.fields
+            changed = [*self.fields]
             settings = dict(self.fixed)
             more = self.write_more(arguments)
         else:

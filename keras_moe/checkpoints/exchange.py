@@ -73,15 +73,17 @@ def restore(path):
 
 
 def _take_place(unfinished, path, owned, entry_points):
-    new = {each.name for each in unfinished.iterdir()}
-    old = {
+    last = {name: i for i, name in enumerate(entry_points)}
+    new = sorted(
+        (each.name for each in unfinished.iterdir()),
+        key=lambda name: (name in last, name),
+    )
+    replaced = [
         each.name
         for each in path.iterdir()
         if each.is_file() and (each.name in new or owned(each.name))
-    }
-    last = {name: i for i, name in enumerate(entry_points)}
-    new = sorted(new, key=lambda name: (name in last, name))
-    old = sorted(old, key=lambda name: (last.get(name, len(last)), name))
+    ]
+    old = sorted(replaced, key=lambda name: (last.get(name, len(last)), name))
     older = Path(tempfile.mkdtemp(prefix=OLDER, dir=path))
     try:
         # Whole or absent: as long as it is absent, nothing has moved.
@@ -102,7 +104,7 @@ def _restore(path):
     """Undo what `_take_place` did; killed in between, begin again."""
     for older in path.glob(f"{OLDER}*"):
         manifest = older / MANIFEST
-        moves = {"old": [], "new": []}
+        moves: dict[str, list] = {"old": [], "new": []}
         if manifest.is_file():
             moves = json.loads(manifest.read_text())
         for name in reversed(moves["new"]):

@@ -28,7 +28,7 @@ class Redundant(NamedTuple):
     what: str
 
 
-def copy_of(pattern, original):
+def copy_of(pattern, original) -> Redundant:
     """Say that tensors are copies of another one.
 
     Args:
@@ -50,7 +50,7 @@ def copy_of(pattern, original):
     return Redundant(pattern, repeats, f"the numbers of {original}")
 
 
-def tied_head(rules):
+def tied_head(rules) -> tuple[str, Redundant] | None:
     """Say that a head is a copy of the embedding, where models may tie them.
 
     Args:

@@ -83,7 +83,7 @@ class Match(NamedTuple):
     layout: Layout
 
 
-def match(model, rules, found=None, ignored=()):
+def match(model, rules, found=None, ignored=()) -> list[Match]:
     """Find the tensors of every variable.
 
     Args:
@@ -100,7 +100,9 @@ def match(model, rules, found=None, ignored=()):
         ValueError: If a weight has no rule or several, a tensor is missing
             or left over, or a shape is another one.
     """
-    matches, missing, spare = [], [], set()
+    matches: list[Match] = []
+    missing: list[str] = []
+    spare: set[str] = set()
     for each, layer in _applications(model, rules):
         variables = [_variable(model, path, layer) for path in each.ours]
         sources = [

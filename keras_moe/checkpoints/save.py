@@ -109,7 +109,9 @@ def _write_shards(matches, folder, max_shard_bytes):
     """Return a list of file, names of its tensors, bytes of its tensors."""
     from safetensors.numpy import save_file
 
-    shards, shard, size = [], {}, 0
+    shards: list[tuple] = []
+    shard: dict[str, np.ndarray] = {}
+    size = 0
 
     def flush():
         file = folder / f"shard-{len(shards)}"

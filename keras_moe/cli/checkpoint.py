@@ -22,12 +22,11 @@ def write_checkpoint(path, model, record):
     """
     from keras import ops
 
-    arrays = {
-        name: np.asarray(ops.convert_to_numpy(variable))
-        for name, variable in _named_variables(model).items()
-    }
+    arrays = {"record": np.array(json.dumps(record))}
+    for name, variable in _named_variables(model).items():
+        arrays[name] = np.asarray(ops.convert_to_numpy(variable))
     with written_whole(path) as temporary:
-        np.savez(temporary, record=np.array(json.dumps(record)), **arrays)
+        np.savez(temporary, **arrays)  # type: ignore[arg-type]
 
 
 def read_record(path):

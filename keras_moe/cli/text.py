@@ -42,7 +42,7 @@ def read_text(path=None, window=128):
     """
     root = Path(path or sysconfig.get_path("stdlib"))
     smallest = max(SMALLEST_PART, window + 1)
-    parts = {True: [], False: []}
+    parts: dict[bool, list] = {True: [], False: []}
     if root.is_file():
         parts[False].append(root.read_bytes())
     else:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from typing import Any
 
 DEPENDENT_PROCESS = pathlib.Path(__file__).with_name("dependent_process.py")
 STAGE_PREFIX = "stage: "
@@ -47,7 +48,7 @@ def run_tensorflow_process(arguments, task, *, verbose=True):
         _progress(task, verbose) as show_stage,
     ):
         # -P: the working folder must not shadow modules.
-        process = subprocess.Popen(
+        process: Any = subprocess.Popen(
             [sys.executable, "-P", str(DEPENDENT_PROCESS), *arguments],
             # Nothing is written to it: it ends when this process does.
             stdin=subprocess.PIPE,

@@ -157,7 +157,7 @@ def read_samples(job, specs):
     if job["samples"] is None:
         return None
     with np.load(job["samples"]) as stored:
-        samples = [{} for _ in range(job["num_samples"])]
+        samples: list[dict] = [{} for _ in range(job["num_samples"])]
         for key in stored.files:
             number, name = key.split("/", maxsplit=1)
             samples[int(number)][name] = stored[key]
@@ -179,7 +179,7 @@ def _say(stage):
 def _forbid_packages():
     """Make `import` fail as it does on a server without these packages."""
     for package in FORBIDDEN_PACKAGES:
-        sys.modules[package] = None
+        sys.modules[package] = None  # type: ignore[assignment]
 
 
 if __name__ == "__main__":

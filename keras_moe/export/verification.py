@@ -181,7 +181,7 @@ def _store_samples(samples, file):
 
 def _read_sample(stored, number):
     """Read one sample's inputs and outputs from the child's results."""
-    found = {"input": {}, "output": {}}
+    found: dict[str, dict] = {"input": {}, "output": {}}
     for key in stored.files:
         index, kind, name = key.split("/", maxsplit=2)
         if int(index) == number:

@@ -1,6 +1,7 @@
 """A published `tokenizer.json` as a keras-hub tokenizer."""
 
 from pathlib import Path
+from typing import Any
 
 import keras
 import keras_hub
@@ -65,7 +66,7 @@ class JsonTokenizer(
     def __init__(self, contents=None, dtype="int32", **kwargs):
         super().__init__(dtype=dtype, **kwargs)
         self.file_assets = [TOKENIZER_JSON]
-        self._contents = None
+        self._contents: Any = None
         self._library_tokenizer = None
         if contents is not None:
             self.set_contents(contents)

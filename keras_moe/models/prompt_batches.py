@@ -1,5 +1,7 @@
 """One prompt, a batch of them or a dataset: what `generate` takes and gives."""
 
+from typing import Any
+
 import numpy as np
 
 
@@ -51,6 +53,7 @@ def join_batches(outputs, is_single):
             name: join_batches([each[name] for each in outputs], is_single)
             for name in outputs[0]
         }
+    joined: Any
     if isinstance(outputs[0], list):
         joined = [text for each in outputs for text in each]
     else:

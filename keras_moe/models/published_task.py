@@ -55,7 +55,7 @@ class PublishedTask:
         if "preprocessor" not in task_arguments:
             task_arguments["preprocessor"] = cls.published_preprocessor(path)
         backbone = cls.backbone_cls.from_preset(path, load_weights, **kwargs)
-        return cls(backbone, **task_arguments)
+        return cls(backbone, **task_arguments)  # type: ignore[call-arg]
 
     @classmethod
     def published_preprocessor(cls, path):

@@ -50,7 +50,7 @@ class RestoredTask:
 
 
 def _in_order_of_use(task):
-    layers = []
+    layers: list[keras.layers.Layer] = []
     for layer in task.layers:
         layers += layer.layers if layer is task.backbone else [layer]
     variables = [v for layer in layers for v in layer.trainable_variables]

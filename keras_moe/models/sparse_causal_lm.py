@@ -42,7 +42,7 @@ class SparseCausalLM(
         )
 
     @property
-    def first_is_real(self):
+    def first_is_real(self):  # type: ignore[override]
         """bool: whether position 0 counts whatever the mask says."""
         return self.backbone.keep_first_token
 

@@ -1,5 +1,7 @@
 """What our tasks share beyond keras-hub's."""
 
+from typing import Any
+
 import keras_hub
 
 from keras_moe.models.restored_task import RestoredTask
@@ -48,7 +50,7 @@ class SparseTask(RestoredTask, SparseModel):
 
 
 def _vocabulary_size(preprocessor):
-    tokenizer = getattr(preprocessor, "tokenizer", None)
+    tokenizer: Any = getattr(preprocessor, "tokenizer", None)
     if not hasattr(tokenizer, "vocabulary_size"):
         return None
     try:

@@ -110,7 +110,7 @@ class Choice(NamedTuple):
 
 def choose_implementation(
     backend, platform, dtype="float32", num_rows=None, xla=False, aligned=True
-):
+) -> Choice:
     """Look up which implementation of `grouped_matmul` serves best.
 
     Args:

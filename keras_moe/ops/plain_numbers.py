@@ -34,7 +34,8 @@ def plain_numbers(constructor):
         constructor(self, *to_plain(args), **to_plain(kwargs))
 
     # Keras reads an operation's arguments without following wrappers.
-    convert.__signature__ = inspect.signature(constructor)
+    signature = inspect.signature(constructor)
+    convert.__signature__ = signature  # type: ignore[attr-defined]
     return convert
 
 

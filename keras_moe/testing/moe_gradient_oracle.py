@@ -1,5 +1,6 @@
 """The gradient oracle: the backward pass of a sparse layer, by hand."""
 
+from typing import Any
 from typing import NamedTuple
 
 import numpy as np
@@ -130,7 +131,7 @@ def moe_gradients(
 
     d_inputs = np.zeros(inputs.shape)
     d_router_kernel = np.zeros(router_kernel.shape)
-    d_gate_kernel = None
+    d_gate_kernel: Any = None
     if gate_kernel is not None:
         d_gate_kernel = np.zeros(np.shape(gate_kernel))
     d_up_kernel = np.zeros(np.shape(up_kernel))

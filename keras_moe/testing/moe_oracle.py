@@ -1,5 +1,6 @@
 """The mixture oracle: a whole sparse layer, token by token, in float64."""
 
+from typing import Any
 from typing import NamedTuple
 
 import numpy as np
@@ -140,7 +141,7 @@ def moe(
     )
 
 
-def kernels_of(e, gate_kernel, up_kernel, down_kernel):
+def kernels_of(e, gate_kernel, up_kernel, down_kernel) -> tuple[Any, Any, Any]:
     """Pick the float64 kernels of expert `e`, the gate's `None` if plain."""
     gate = gate_kernel
     if gate_kernel is not None:

@@ -232,8 +232,9 @@ class SwitchBackbone(
         outputs = {"encoder_sequence_output": encoded}
         if num_decoder_layers:
             decoder_inputs = _sequence_inputs("decoder_")
+            decoder_ids, decoder_mask = decoder_inputs.values()
             outputs["decoder_sequence_output"] = self.decode(
-                *decoder_inputs.values(), encoded, padding_mask
+                decoder_ids, decoder_mask, encoded, padding_mask
             )
             inputs.update(decoder_inputs)
         super().__init__(inputs, outputs, dtype=dtype, **kwargs)

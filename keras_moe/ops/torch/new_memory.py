@@ -3,12 +3,13 @@
 import ctypes
 import mmap
 import sys
+from typing import Any
 
 import torch
 
 HUGE_PAGE = 2**21
 _MADV_HUGEPAGE = getattr(mmap, "MADV_HUGEPAGE", None)
-_libc = ctypes.CDLL(None) if sys.platform == "linux" else None
+_libc: Any = ctypes.CDLL(None) if sys.platform == "linux" else None
 
 
 def new_memory(shape, like):
