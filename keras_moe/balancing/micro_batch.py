@@ -1,6 +1,7 @@
 """Which part of an optimizer step a training step is."""
 
 import sys
+from types import FrameType
 from typing import Any
 from typing import NamedTuple
 
@@ -50,7 +51,7 @@ def _training_model():
     function of them (JAX), else `None`.
     """
     training = values = None
-    frame = sys._getframe(2)
+    frame: FrameType | None = sys._getframe(2)
     while frame is not None:
         caller = frame.f_locals.get("self")
         if isinstance(caller, keras.Model):

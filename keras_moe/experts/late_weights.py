@@ -1,4 +1,8 @@
-"""Weights that a built layer gets later: the one place that unlocks layers."""
+"""Weights that a built layer gets later. The one file that unlocks layers.
+
+Keras' own `enable_lora` does the same with `Layer._tracker`; there is no public
+way (Keras 3.15).
+"""
 
 import contextlib
 
@@ -6,10 +10,6 @@ import contextlib
 @contextlib.contextmanager
 def late_weights(layer):
     """Allow `add_weight` on a layer that is built.
-
-    Keras' own `enable_lora` does the same with `Layer._tracker`, for which
-    there is no public name (Keras 3.15). If it goes away, adapters have to be
-    made in `build`, from a constructor argument such as `lora_rank`.
 
     Args:
         layer: built `keras.layers.Layer`.

@@ -184,7 +184,7 @@ class Router(keras.layers.Layer):
                 f"{self.plan_class.__name__}. Received: {type(plan).__name__}."
                 " Use `keras_moe.routing.choose_top_k`, or make the plan."
             )
-        if not isinstance(plan, TokenChoice):
+        if self.plan_class is not TokenChoice:
             return plan
         plan = hide_padding(plan, padding_mask, self.num_experts)
         return count_tokens(plan, self.num_experts)

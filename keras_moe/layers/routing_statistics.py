@@ -9,11 +9,12 @@ from keras_moe.losses.load_balancing import tokens_per_expert
 from keras_moe.metrics.table import ROUTING_METRICS
 from keras_moe.ops.plain_numbers import plain_numbers
 
-_OF_PLAN = {
-    name: metric
+# Name, function of a plan, whether that needs scores.
+_OF_PLAN = [
+    (name, metric.of_plan, metric.needs_scores)
     for name, metric in ROUTING_METRICS.items()
     if metric.of_plan is not None
-}
+]
 
 
 @keras.saving.register_keras_serializable(package="keras_moe")
@@ -58,12 +59,12 @@ class RoutingStatistics(RunState):
         self.tokens_per_expert = self.add_state(
             "tokens_per_expert", (self.num_experts,), "int32", replicas="sum"
         )
-        shapes = {"expert_load": (self.num_experts,)}
-        shapes.update((name, ()) for name in _OF_PLAN)
         self._sums = {
-            name: self.add_state(name, shape, replicas="mean")
-            for name, shape in shapes.items()
+            name: self.add_state(name, replicas="mean") for name, *_ in _OF_PLAN
         }
+        self._sums["expert_load"] = self.add_state(
+            "expert_load", (self.num_experts,), replicas="mean"
+        )
 
     def __call__(self, plan, **kwargs):
         # Keras hands tensors to a layer, and a plan's capacity may be an int.
@@ -78,9 +79,9 @@ class RoutingStatistics(RunState):
         routed = tokens_per_expert(plan)
         pairs = ops.maximum(ops.sum(routed), 1.0)
         new = {"expert_load": routed / pairs}
-        for name, metric in _OF_PLAN.items():
-            if plan.scores is not None or not metric.needs_scores:
-                new[name] = metric.of_plan(plan)
+        for name, of_plan, needs_scores in _OF_PLAN:
+            if plan.scores is not None or not needs_scores:
+                new[name] = of_plan(plan)
         self.steps.assign_add(1.0)
         self.tokens_per_expert.assign(ops.cast(routed, "int32"))
         for name, value in new.items():

@@ -2,6 +2,8 @@
 
 import keras
 
+from keras_moe.ops.all_layers import all_layers
+
 
 def serialize_sublayer(layer):
     """Serialize a layer for the configuration of its parent.
@@ -76,7 +78,7 @@ def build_sublayer(layer, inputs_shape):
     if layer.built:
         return
     has_build = type(layer).build is not keras.layers.Layer.build
-    parts = layer._flatten_layers(include_self=False)
+    parts = all_layers(layer)[1:]
     if has_build or all(part.built for part in parts):
         layer.build(inputs_shape)
     else:
@@ -107,7 +109,7 @@ def build_parts(layer, inputs_shape):
     >>> layer.dense.built
     True
     """
-    parts = layer._flatten_layers(include_self=False)
+    parts = all_layers(layer)[1:]
     unbuilt = [part for part in parts if not part.built]
     for part in unbuilt:
         part.dtype_policy = layer.dtype_policy
@@ -133,7 +135,7 @@ def compute_once(layer):
     >>> layer.rematerialized_call(len) is len
     True
     """
-    for each in layer._flatten_layers():
+    for each in all_layers(layer):
         each.rematerialized_call = _as_it_is
 
 

@@ -110,7 +110,9 @@ class TopKRouter(Router):
         )
         super().build(inputs_shape)
 
-    def route(self, inputs, padding_mask=None, training=None):
+    def route(  # type: ignore[override]
+        self, inputs, padding_mask=None, training=None
+    ):
         if training and self.jitter_noise:
             inputs = inputs * self._jitter(ops.shape(inputs))
         return choose_top_k(

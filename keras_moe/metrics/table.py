@@ -62,3 +62,4 @@ ROUTING_METRICS = {
         needs_scores=True,
     ),
 }
+"""What `RoutingStatistics` computes and `RoutingMonitor` shows, by name."""

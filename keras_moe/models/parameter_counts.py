@@ -3,9 +3,8 @@
 import math
 from typing import NamedTuple
 
-from keras_moe.ops.unfilled_variables import build_unfilled
-
 from keras_moe.models.registry import preset
+from keras_moe.ops.unfilled_variables import build_unfilled
 
 
 class ParameterCounts(NamedTuple):

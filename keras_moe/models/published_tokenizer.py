@@ -9,9 +9,6 @@ from keras_moe.checkpoints.published_settings import GENERATION_CONFIG
 from keras_moe.models.json_tokenizer import TOKENIZER_JSON
 from keras_moe.models.json_tokenizer import JsonTokenizer
 from keras_moe.models.sentence_piece_tokenizer import SentencePieceTokenizer
-from keras_moe.models.sparse_causal_lm_preprocessor import (
-    SparseCausalLMPreprocessor,
-)
 from keras_moe.models.tokenizer_files import TOKENIZER_CONFIG
 from keras_moe.models.tokenizer_files import read_files
 
@@ -60,23 +57,6 @@ def tokenizer_of(folder, start_token_id=None):
         others,
     )
     return tokenizer
-
-
-def preprocessor_of(folder, start_token_id=None):
-    """Make the preprocessor of a published folder.
-
-    Args:
-        folder: path in the layout of Hugging Face.
-        start_token_id: as for `tokenizer_of`.
-
-    Returns:
-        `SparseCausalLMPreprocessor`. Its texts have 1024 tokens; set
-        `sequence_length` for others.
-
-    Raises:
-        ValueError: If there is no tokenizer of a kind that is known here.
-    """
-    return SparseCausalLMPreprocessor(tokenizer_of(folder, start_token_id))
 
 
 def _tokenizer(folder):

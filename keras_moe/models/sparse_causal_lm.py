@@ -8,7 +8,7 @@ from keras_moe.models.generative_task import GenerativeTask
 from keras_moe.models.preset_folder import is_of_keras_hub
 from keras_moe.models.prompts import check_if_known
 from keras_moe.models.published_task import PublishedTask
-from keras_moe.models.published_tokenizer import preprocessor_of
+from keras_moe.models.sparse_causal_lm_preprocessor import preprocessor_of
 from keras_moe.models.sparse_task import SparseTask
 
 

@@ -8,6 +8,7 @@ from keras_moe.models.decoder_backbone import DecoderBackbone
 from keras_moe.models.json_tokenizer import JsonTokenizer
 from keras_moe.models.preset_folder import is_of_keras_hub
 from keras_moe.models.preset_folder import published_folder
+from keras_moe.models.published_tokenizer import tokenizer_of
 
 
 @keras.saving.register_keras_serializable(package="keras_moe")
@@ -52,7 +53,21 @@ class SparseCausalLMPreprocessor(keras_hub.models.CausalLMPreprocessor):
         path = published_folder(preset, weights=False)
         if path is None or is_of_keras_hub(path):
             return super().from_preset(str(preset), **kwargs)
-        # Which makes this preprocessor.
-        from keras_moe.models.published_tokenizer import tokenizer_of
-
         return cls(tokenizer_of(path), **kwargs)
+
+
+def preprocessor_of(folder, start_token_id=None):
+    """Make the preprocessor of a published folder.
+
+    Args:
+        folder: path in the layout of Hugging Face.
+        start_token_id: as for `tokenizer_of`.
+
+    Returns:
+        `SparseCausalLMPreprocessor`. Its texts have 1024 tokens; set
+        `sequence_length` for others.
+
+    Raises:
+        ValueError: If there is no tokenizer of a kind that is known here.
+    """
+    return SparseCausalLMPreprocessor(tokenizer_of(folder, start_token_id))

@@ -22,10 +22,10 @@ def join_masks(*masks):
     >>> np.array(join_masks(np.array([1, 1, 0]), None, np.array([1, 0, 0])))
     array([ True, False, False])
     """
-    masks = [ops.cast(mask, "bool") for mask in masks if mask is not None]
-    if not masks:
+    given = [ops.cast(mask, "bool") for mask in masks if mask is not None]
+    if not given:
         return None
-    joined = masks[0]
-    for mask in masks[1:]:
+    joined = given[0]
+    for mask in given[1:]:
         joined = ops.logical_and(joined, mask)
     return joined

@@ -5,6 +5,7 @@ import dataclasses
 from keras_moe.ops.plain_numbers import to_plain
 
 
+@dataclasses.dataclass(frozen=True)
 class Settings:
     """A frozen dataclass that Keras can serialize.
 

@@ -8,7 +8,7 @@ import tokenizers
 
 from keras_moe.models import MixtralBackbone
 from keras_moe.models import MixtralCausalLM
-from keras_moe.models.published_tokenizer import preprocessor_of
+from keras_moe.models.sparse_causal_lm_preprocessor import preprocessor_of
 
 VOCABULARY = 40
 PROMPT = [38, 5, 6, 7]  # "<s>" and three words

@@ -24,7 +24,7 @@ from keras_moe.models import MixtralBackbone
 from keras_moe.models import MixtralCausalLM
 from keras_moe.models.json_tokenizer import JsonTokenizer
 from keras_moe.models.openmoe import OpenMoECausalLM
-from keras_moe.models.published_tokenizer import preprocessor_of
+from keras_moe.models.sparse_causal_lm_preprocessor import preprocessor_of
 
 CORPUS = [
     line

@@ -3,8 +3,8 @@
 import keras
 
 from keras_moe.models.openmoe.openmoe_backbone import OpenMoEBackbone
-from keras_moe.models.published_tokenizer import preprocessor_of
 from keras_moe.models.sparse_causal_lm import SparseCausalLM
+from keras_moe.models.sparse_causal_lm_preprocessor import preprocessor_of
 
 
 @keras.saving.register_keras_serializable(package="keras_moe")
