@@ -62,7 +62,8 @@ def save_checkpoint(
     ... )
     >>> path = Path(tempfile.mkdtemp())
     >>> save_checkpoint(
-    ...     backbone, path, backbone.architecture, backbone.get_config(), 2**20
+    ...     backbone, path, backbone.architecture,
+    ...     backbone.published_arguments(), 2**20,
     ... )
     >>> sorted(file.name for file in path.iterdir())
     ['config.json', 'model.safetensors']

@@ -7,6 +7,7 @@ from keras_moe.balancing.get_rules import DEFAULT
 from keras_moe.balancing.get_rules import get_rules
 from keras_moe.layers.sublayers import build_parts
 from keras_moe.layers.sublayers import compute_once
+from keras_moe.layers.sublayers import without_identity
 from keras_moe.layers.symbolic_plan import SymbolicPlan
 from keras_moe.ops.padding import clean_padding
 from keras_moe.ops.plain_numbers import to_plain
@@ -162,7 +163,8 @@ class Router(keras.layers.Layer):
         >>> TopKRouter(num_experts=8).copy(top_k=1).top_k
         1
         """
-        return type(self).from_config({**self.get_config(), **changes})
+        config = without_identity(self.get_config())
+        return type(self).from_config({**config, **changes})
 
     def _check(self, inputs, *masks):
         check_tokens(inputs)

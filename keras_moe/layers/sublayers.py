@@ -139,6 +139,34 @@ def compute_once(layer):
         each.rematerialized_call = _as_it_is
 
 
+def without_identity(config):
+    """Leave out of a configuration which objects are shared.
+
+    While a model is saved or loaded, Keras numbers the objects that it meets.
+    A copy that is made in between would take an object for another.
+
+    Args:
+        config: nested dictionaries and lists.
+
+    Returns:
+        The same without these numbers.
+
+    Example:
+
+    >>> without_identity([{"class_name": "Dense", "shared_object_id": 7}])
+    [{'class_name': 'Dense'}]
+    """
+    if isinstance(config, (list, tuple)):
+        return type(config)(without_identity(each) for each in config)
+    if not isinstance(config, dict):
+        return config
+    return {
+        key: without_identity(value)
+        for key, value in config.items()
+        if key != "shared_object_id"
+    }
+
+
 def _as_it_is(layer_call, *args, **kwargs):
     return layer_call
 

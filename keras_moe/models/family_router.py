@@ -9,6 +9,7 @@ from keras_moe.balancing import LoadBalancingLoss
 from keras_moe.balancing import RouterZLoss
 from keras_moe.layers.router import Router
 from keras_moe.layers.sublayers import serialize_sublayer
+from keras_moe.layers.sublayers import without_identity
 from keras_moe.routing.capacity import Capacity
 
 # What configurations of version 0.1 and published ones say of a router.
@@ -66,10 +67,7 @@ def router_config(router, family_router):
             "arguments that change the model's own router, or None. "
             f"Received: {router!r}."
         )
-    # Without Keras' number of a shared object: each layer has its own router.
-    config = serialize_sublayer(router.copy(name="router"))
-    config.pop("shared_object_id", None)
-    return config
+    return without_identity(serialize_sublayer(router.copy(name="router")))
 
 
 def make_router(config, family_router):
@@ -163,8 +161,8 @@ def inference_config(router):
 
 def _changed(changes, family):
     """Serialize the changes that make a difference; `None` if none does."""
-    before = family.get_config()
-    after = family.copy(**changes).get_config()
+    before = without_identity(family.get_config())
+    after = without_identity(family.copy(**changes).get_config())
     changed = {
         name: after[name] for name in changes if after[name] != before[name]
     }

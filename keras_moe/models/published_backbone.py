@@ -184,7 +184,7 @@ class PublishedBackbone:
                 "Expected a positive number of GiB. Received: "
                 f"max_shard_size={max_shard_size!r}."
             )
-        arguments = {**self.get_config(), **settings_of(self.router)}
+        arguments = self.published_arguments()
         self._check_expressible(arguments)
         save_checkpoint(
             self,
@@ -195,6 +195,14 @@ class PublishedBackbone:
             settings_with(tokenizer, self.published_settings),
             files_of(tokenizer),
         )
+
+    def published_arguments(self):
+        """Return what a published configuration may say of this model.
+
+        Returns:
+            dict, the constructor's arguments and the router's settings.
+        """
+        return {**self.get_config(), **settings_of(self.router)}
 
     def _check_expressible(self, arguments):
         """Raise if the published format has no word for an argument."""
