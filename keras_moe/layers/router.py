@@ -11,10 +11,12 @@ from keras_moe.layers.sublayers import without_identity
 from keras_moe.layers.symbolic_plan import SymbolicPlan
 from keras_moe.ops.padding import clean_padding
 from keras_moe.ops.plain_numbers import to_plain
+from keras_moe.routing.capacity import Capacity
 from keras_moe.routing.padding import join_masks
 from keras_moe.routing.plans import TokenChoice
 from keras_moe.routing.plans import count_tokens
 from keras_moe.routing.plans import hide_padding
+from keras_moe.routing.settings import check_settings
 from keras_moe.routing.validation import check_padding_mask
 from keras_moe.routing.validation import check_positive
 from keras_moe.routing.validation import check_tokens
@@ -76,6 +78,7 @@ class Router(keras.layers.Layer):
     ):
         super().__init__(**{**kwargs, "dtype": "float32"})
         check_positive(num_experts=num_experts)
+        check_settings(Capacity, capacity=capacity)
         self.num_experts = to_plain(num_experts)
         self.balancing = get_rules(balancing)
         self.capacity = capacity

@@ -8,7 +8,9 @@ from keras_moe.layers.configs_of_0_1 import router_config
 from keras_moe.layers.router import Router
 from keras_moe.ops.plain_numbers import plain_numbers
 from keras_moe.routing.combine_weights import CombineWeights
+from keras_moe.routing.expert_groups import ExpertGroups
 from keras_moe.routing.score_functions import get_score_function
+from keras_moe.routing.settings import check_settings
 from keras_moe.routing.token_choice import choose_top_k
 from keras_moe.routing.validation import check_not_negative
 from keras_moe.routing.validation import check_top_k
@@ -86,6 +88,8 @@ class TopKRouter(Router):
         check_top_k(top_k, num_experts)
         check_not_negative(jitter_noise=jitter_noise)
         get_score_function(score_function)
+        check_settings(CombineWeights, combine_weights=combine_weights)
+        check_settings(ExpertGroups, expert_groups=expert_groups)
         if expert_groups is not None:
             expert_groups.check_experts(num_experts, top_k)
         super().__init__(

@@ -33,3 +33,27 @@ class Settings:
     def from_config(cls, config):
         """Make a value from what `get_config` returned."""
         return cls(**config)
+
+
+def check_settings(kind, **values):
+    """Raise unless an argument is a value of its kind.
+
+    Args:
+        kind: subclass of `Settings`.
+        **values: the argument under its name; `None` is one of any kind.
+
+    Raises:
+        ValueError: If it is something else.
+
+    Example:
+
+    >>> from keras_moe.routing import Capacity
+    >>> check_settings(Capacity, capacity=Capacity(factor=1.25))
+    """
+    for name, value in values.items():
+        if value is not None and not isinstance(value, kind):
+            raise ValueError(
+                f"Expected `{name}` to be a `keras_moe.routing."
+                f"{kind.__name__}` or None. Received: {name}={value!r}. Write "
+                f"`{name}={kind.__name__}(...)`."
+            )

@@ -366,3 +366,18 @@ def test_bad_inputs_are_refused():
         router(draw(0, 5))
     with pytest.raises(ValueError, match="one entry per token"):
         router(draw(2, 3, 5), padding_mask=np.ones((2, 4), bool))
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"capacity": 1.25},
+        {"combine_weights": {"normalize": True}},
+        {"expert_groups": 2},
+    ],
+    ids=str,
+)
+def test_a_setting_of_another_kind_is_refused(arguments):
+    (name,) = arguments
+    with pytest.raises(ValueError, match=f"Expected `{name}`.*Write `{name}="):
+        TopKRouter(4, **arguments)
