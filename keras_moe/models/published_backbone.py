@@ -1,6 +1,5 @@
 """Backbones whose published weights can be loaded and written back."""
 
-import inspect
 import json
 import warnings
 
@@ -10,7 +9,7 @@ from keras_moe.checkpoints.load import load_checkpoint
 from keras_moe.checkpoints.published_settings import read_settings
 from keras_moe.checkpoints.redundant import tied_head
 from keras_moe.checkpoints.save import save_checkpoint
-from keras_moe.models.family_router import inference_config
+from keras_moe.models.expressible import check_expressible
 from keras_moe.models.family_router import settings_of
 from keras_moe.models.family_router import with_router
 from keras_moe.models.preset_folder import is_of_keras_hub
@@ -22,8 +21,6 @@ from keras_moe.models.tokenizer_files import files_of
 from keras_moe.models.tokenizer_files import settings_with
 
 GIB = 2**30
-# What the format does not say, and inference does not need.
-ONLY_WHILE_TRAINING = ("dtype", "dropout")
 
 
 class PublishedBackbone:
@@ -39,14 +36,14 @@ class PublishedBackbone:
 
     Attributes:
         architecture: `keras_moe.checkpoints.Architecture`, what is written
-            and read.
+            and read; `None` for a model without published files.
         also_architectures: tuple of others, read only: keras-hub's own class
             of the same model.
         published_presets: dict from the name of a published size to
             constructor arguments.
     """
 
-    architecture: Architecture
+    architecture: Architecture | None = None
     also_architectures: tuple = ()
     published_presets: dict = {}
 
@@ -136,8 +133,12 @@ class PublishedBackbone:
         Returns:
             tuple of str.
         """
-        architectures = (cls.architecture, *cls.also_architectures)
-        return sum((each.model_types for each in architectures), ())
+        return sum((each.model_types for each in cls._architectures()), ())
+
+    @classmethod
+    def _architectures(cls):
+        own = () if cls.architecture is None else (cls.architecture,)
+        return own + cls.also_architectures
 
     @classmethod
     def architecture_of(cls, config):
@@ -152,7 +153,7 @@ class PublishedBackbone:
         Raises:
             ValueError: If it is another class's; names the known ones.
         """
-        for each in (cls.architecture, *cls.also_architectures):
+        for each in cls._architectures():
             if config.get("model_type") in each.model_types:
                 return each
         task = task_class(config)
@@ -185,11 +186,11 @@ class PublishedBackbone:
                 f"max_shard_size={max_shard_size!r}."
             )
         arguments = self.published_arguments()
-        self._check_expressible(arguments)
+        architecture = check_expressible(self, arguments)
         save_checkpoint(
             self,
             path,
-            self.architecture,
+            architecture,
             arguments,
             int(max_shard_size * GIB),
             settings_with(tokenizer, self.published_settings),
@@ -203,34 +204,6 @@ class PublishedBackbone:
             dict, the constructor's arguments and the router's settings.
         """
         return {**self.get_config(), **settings_of(self.router)}
-
-    def _check_expressible(self, arguments):
-        """Raise if the published format has no word for an argument."""
-        written = self.architecture.write_config(arguments)
-        defaults = inspect.signature(type(self).__init__).parameters
-        read = self.read_arguments(self.architecture, written)
-        lost = self._lost_of_router(read) + [
-            f"{name}={arguments[name]!r}"
-            for name in defaults
-            if name in arguments
-            and name != "router"
-            and name not in ONLY_WHILE_TRAINING
-            and arguments[name] != read.get(name, defaults[name].default)
-        ]
-        if lost:
-            raise ValueError(
-                f"Expected arguments that a {self.architecture.model_type} "
-                f"config.json can express. Received: {', '.join(lost)}. Use "
-                "`save_to_preset` or `save` instead."
-            )
-
-    def _lost_of_router(self, read):
-        router = type(self).make_router(
-            {**self._arguments, "router": None, **read}
-        )
-        if inference_config(router) == inference_config(self.router):
-            return []
-        return [f"router={self.router!r}"]
 
 
 def _is_tied(folder, architecture):
