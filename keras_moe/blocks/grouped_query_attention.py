@@ -254,8 +254,9 @@ class GroupedQueryAttention(CausalAttention):
             Pair of tensors (B, M, C, D), C = `sliding_window` if that is
             less than X; tokens are added to it one by one.
         """
-        window = self.sliding_window
-        if window is None or window >= cache[0].shape[2]:
+        window, num_slots = self.sliding_window, cache[0].shape[2]
+        # In a graph X can be open: then the window's slots serve all X.
+        if window is None or (num_slots is not None and window >= num_slots):
             return cache
         return tuple(roll(each, length, window) for each in cache)
 

@@ -22,6 +22,7 @@ from keras_moe.models.grok1 import Grok1CausalLM
 from keras_moe.models.mixtral import MIXTRAL_PRESETS
 from keras_moe.models.mixtral import MixtralBackbone
 from keras_moe.models.mixtral import MixtralCausalLM
+from keras_moe.models.next_token import NextToken
 from keras_moe.models.olmoe import OLMOE_PRESETS
 from keras_moe.models.olmoe import OLMoEBackbone
 from keras_moe.models.olmoe import OLMoECausalLM
@@ -64,6 +65,7 @@ __all__ = [
     "MIXTRAL_PRESETS",
     "MixtralBackbone",
     "MixtralCausalLM",
+    "NextToken",
     "OLMOE_PRESETS",
     "OLMoEBackbone",
     "OLMoECausalLM",

@@ -1,13 +1,16 @@
 """From prompts to continued prompts, for every task that generates."""
 
 import keras
-import numpy as np
 from keras import ops
 
+from keras_moe.models.cached_decoder import CachedDecoder
+from keras_moe.models.next_token import as_prompt
+from keras_moe.models.next_token import prompt_lengths
 from keras_moe.models.prompt_batches import as_batches
 from keras_moe.models.prompt_batches import join_batches
 from keras_moe.models.prompts import Prompts
 from keras_moe.models.prompts import check_context
+from keras_moe.models.stop_token_ids import find_stop_token_ids
 from keras_moe.models.traced_state import TracedState
 from keras_moe.models.until_stop import until_stop
 from keras_moe.ops.recorder import PlainRecorder
@@ -17,7 +20,7 @@ from keras_moe.ops.recorder import Recorder
 UNKNOWN = -1
 
 
-class GenerativeTask:
+class GenerativeTask(CachedDecoder):
     """Generates, and knows prompt and continuation apart by the mask.
 
     Stands before keras-hub's `CausalLM`, whose `generate` looks at the ids
@@ -84,7 +87,7 @@ class GenerativeTask:
             ValueError: If a prompt is empty or has a hole, or a token id is
                 not in the vocabulary. Names the row.
         """
-        stop_token_ids = self._stop_token_ids(stop_token_ids)
+        stop_token_ids = find_stop_token_ids(stop_token_ids, self.preprocessor)
         has_preprocessor = self.preprocessor is not None
         batches, is_single = as_batches(inputs, has_preprocessor)
         outputs = [
@@ -129,32 +132,40 @@ class GenerativeTask:
             self._generate_state = state
         return super().make_generate_function()
 
-    def sample(
-        self, next, token_ids, prompt_mask, cache, stop_token_ids, hidden_states
-    ):
-        """Let the sampler fill what follows the prompts; compilable.
+    def generate_step(self, inputs, stop_token_ids=None):
+        """Generate for one batch: the function that is compiled.
 
         Args:
-            next: function of prompt, cache and index, as samplers call it.
-            token_ids: int32 tensor of shape (B, X), prompts from position 0.
-            prompt_mask: bool tensor of shape (B, X), True = token of the
-                prompt.
-            cache: nested tuples of tensors.
+            inputs: dict of the model's inputs: prompts, int32 (B, X), padded
+                on the right to the length to be filled, and their masks, bool
+                (B, X), True = token of the prompt; what is read and not
+                continued has a length of its own.
             stop_token_ids: optional tuple of ints that end a sequence.
-            hidden_states: tensor of shape (B, X, H), of the prompts.
 
         Returns:
             dict of token ids, int32 (B, X), and mask, bool (B, X), True up to
             each sequence's end.
         """
-        positions = ops.arange(ops.shape(token_ids)[1])
-        prompt_mask = ops.logical_or(prompt_mask, positions == 0)
-        lengths = ops.sum(ops.cast(prompt_mask, "int32"), axis=-1)
+        ids, mask = self._prompt_keys()
+        # Position 0 is a token also of a prompt without any.
+        token_ids, prompt_mask = as_prompt(inputs[ids], inputs[mask], True)
+        _, cache, hidden_states = self.prefill(
+            **{name: inputs[name] for name in self._input_keys()}
+        )
+        decode = self._recorder.recorded(
+            self.decode, self.weights, self.run_eagerly
+        )
+
+        def next(prompt, cache, index):
+            last = ops.slice(prompt, (0, index - 1), (ops.shape(prompt)[0], 1))
+            logits, cache, hidden_states = decode(last, cache, index - 1)
+            return logits, hidden_states, cache
+
         generated = self.sampler(
             next=next,
             prompt=ops.where(prompt_mask, token_ids, UNKNOWN),
             cache=cache,
-            index=ops.min(lengths),
+            index=ops.min(prompt_lengths(prompt_mask)),
             mask=prompt_mask,
             stop_token_ids=stop_token_ids,
             hidden_states=hidden_states,
@@ -162,7 +173,6 @@ class GenerativeTask:
         )
         # A sampler leaves places unfilled once all sequences have ended.
         generated = ops.where(generated == UNKNOWN, token_ids, generated)
-        ids, mask = self._prompt_keys()
         return {
             ids: generated,
             mask: until_stop(generated, prompt_mask, stop_token_ids),
@@ -172,36 +182,15 @@ class GenerativeTask:
         prefix = self.prompt_prefix
         return f"{prefix}token_ids", f"{prefix}padding_mask"
 
-    def _stop_token_ids(self, stop_token_ids):
-        if stop_token_ids is None:
-            return None
-        if isinstance(stop_token_ids, str):
-            stop_token_ids = self._stop_token_ids_of_tokenizer(stop_token_ids)
-        stop_token_ids = np.atleast_1d(stop_token_ids).ravel().tolist()
-        # No token is negative; some write -1 for none.
-        return tuple(int(each) for each in stop_token_ids if each >= 0) or None
-
-    def _stop_token_ids_of_tokenizer(self, wish):
-        if wish != "auto" or self.preprocessor is None:
-            raise ValueError(
-                'Expected a tokenizer for `stop_token_ids="auto"`. Received: '
-                f"stop_token_ids={wish!r}, preprocessor={self.preprocessor}. "
-                "Without a `preprocessor`, pass token ids, or `None` to fill "
-                "the whole length."
-            )
-        tokenizer = self.preprocessor.tokenizer
-        token_ids = getattr(tokenizer, "stop_token_ids", None)
-        if token_ids is None:
-            names = ("end_token_id", "end_token2_id")
-            token_ids = [getattr(tokenizer, name, None) for name in names]
-        return [each for each in token_ids if each is not None]
+    def _input_keys(self):
+        prefixes = (*self.context_prefixes, self.prompt_prefix)
+        names = [f"{each}token_ids" for each in prefixes]
+        return names + [f"{each}padding_mask" for each in prefixes]
 
     def _check_prompts(self, inputs):
         """Return the prompts, and the inputs with them in their place."""
         ids, mask = self._prompt_keys()
-        prefixes = (*self.context_prefixes, self.prompt_prefix)
-        names = [f"{each}token_ids" for each in prefixes]
-        names += [f"{each}padding_mask" for each in prefixes]
+        names = self._input_keys()
         missing = isinstance(inputs, dict) and {*names} - {*inputs}
         if not isinstance(inputs, dict) or missing:
             found = sorted(inputs) if missing else type(inputs).__name__

@@ -5,6 +5,10 @@ import keras_hub
 from keras import ops
 
 from keras_moe.models.generative_task import GenerativeTask
+from keras_moe.models.next_token import as_prompt
+from keras_moe.models.next_token import check_max_length
+from keras_moe.models.next_token import prompt_lengths
+from keras_moe.models.next_token import widen_cache
 from keras_moe.models.preset_folder import is_of_keras_hub
 from keras_moe.models.prompts import check_if_known
 from keras_moe.models.published_task import PublishedTask
@@ -52,22 +56,83 @@ class SparseCausalLM(
             return keras_hub.models.CausalLMPreprocessor.from_preset(str(path))
         return preprocessor_of(path)
 
-    def call_with_cache(
-        self, token_ids, cache, cache_update_index, padding_mask=None
-    ):
-        """Run the decoder on new tokens, reading and writing the cache.
+    def prefill(self, token_ids, padding_mask=None, max_length=None):
+        """Read prompts once and keep what the next tokens will look at.
+
+        The cache serves steps that go on together from the end of the
+        shortest prompt; rows with a longer one get their own tokens again.
+        On PyTorch, call `prefill` and `decode` under `torch.no_grad()`.
 
         Args:
-            token_ids: int32 tensor of shape (B, L): the new tokens.
-            cache: tuple with one attention's cache for each layer.
-            cache_update_index: int or scalar tensor, position of the first
-                new token.
-            padding_mask: optional bool tensor of shape (B, L); the experts
-                skip tokens that are False.
+            token_ids: int32 tensor of shape (B, L), prompts padded on the
+                right.
+            padding_mask: optional bool tensor of shape (B, L), True = real
+                token; `None` means all.
+            max_length: optional int, tokens of prompt and continuation that
+                the cache holds; `None` means L. A sliding window holds no
+                more than itself.
 
         Returns:
-            Logits (B, L, V), hidden states (B, L, H) and the new cache.
+            `NextToken`: float32 logits (B, V) of what follows each row's last
+            real token, the cache (one attention's for each layer) and hidden
+            states (B, L, H).
+
+        Raises:
+            ValueError: If `max_length` is less than L.
+
+        Example:
+
+        >>> import numpy as np
+        >>> from keras_moe.models import MixtralBackbone, MixtralCausalLM
+        >>> model = MixtralCausalLM(MixtralBackbone(
+        ...     vocabulary_size=20, num_layers=1, num_query_heads=2,
+        ...     num_key_value_heads=1, hidden_dim=8, intermediate_dim=8,
+        ...     num_experts=2,
+        ... ))
+        >>> step = model.prefill(np.array([[3, 4, 5]]), max_length=6)
+        >>> for index in range(3, 6):
+        ...     token_ids = keras.ops.argmax(step.logits, axis=-1)[:, None]
+        ...     step = model.decode(token_ids, step.cache, index)
+        >>> tuple(step.logits.shape)
+        (1, 20)
         """
+        token_ids, padding_mask = as_prompt(
+            token_ids, padding_mask, self.first_is_real
+        )
+        batch_size, length = ops.shape(token_ids)
+        cached_length = check_max_length(max_length, length)
+        attentions = [each.attention for each in self.backbone.decoder_blocks]
+
+        def empty(length):
+            return tuple(
+                each.empty_cache(batch_size, length) for each in attentions
+            )
+
+        hidden_states, cache = self._run_decoder(
+            token_ids, empty(length), 0, padding_mask
+        )
+        if max_length is not None:
+            cache = widen_cache(cache, empty(cached_length))
+        shortest = ops.min(prompt_lengths(padding_mask))
+        cache = tuple(
+            attention.roll_cache(each, shortest)
+            for attention, each in zip(attentions, cache, strict=True)
+        )
+        return self._after_prompt(hidden_states, cache, padding_mask)
+
+    def project_to_logits(self, hidden_states):
+        """Score every token of the vocabulary.
+
+        Args:
+            hidden_states: tensor of shape (B, L, H), after the final norm.
+
+        Returns:
+            float32 logits of shape (B, L, V).
+        """
+        return self.backbone.logits(hidden_states)
+
+    def _run_decoder(self, token_ids, cache, index, padding_mask=None):
+        """Run new tokens (B, L) from position `index`; extend the cache."""
         x = self.backbone.embed(token_ids)
         new_cache = []
         for block, block_cache in zip(
@@ -77,47 +142,10 @@ class SparseCausalLM(
                 x,
                 padding_mask=padding_mask,
                 cache=block_cache,
-                cache_update_index=cache_update_index,
+                cache_update_index=index,
             )
             new_cache.append(block_cache)
-        hidden_states = self.backbone.final_norm(x)
-        logits = self.backbone.logits(hidden_states)
-        return logits, hidden_states, tuple(new_cache)
-
-    def generate_step(self, inputs, stop_token_ids=None):
-        """Generate for one batch: the function that is compiled.
-
-        Args:
-            inputs: dict of `token_ids`, int32 (B, X), prompts padded on the
-                right to the length to be filled, and `padding_mask`, bool
-                (B, X), True = token of the prompt.
-            stop_token_ids: optional tuple of ints that end a sequence.
-
-        Returns:
-            dict of `token_ids`, int32 (B, X), and `padding_mask`, bool
-            (B, X), True up to each sequence's end.
-        """
-        token_ids = inputs["token_ids"]
-        prompt_mask = ops.cast(inputs["padding_mask"], "bool")
-        prompt_lengths = ops.sum(ops.cast(prompt_mask, "int32"), axis=-1)
-        first = ops.min(prompt_lengths)
-        hidden_states, cache = self._fill_cache(token_ids, prompt_mask, first)
-        step = self._recorder.recorded(
-            self.call_with_cache, self.weights, self.run_eagerly
-        )
-
-        def next(prompt, cache, index):
-            last = ops.slice(prompt, (0, index - 1), (ops.shape(prompt)[0], 1))
-            logits, hidden_states, cache = step(last, cache, index - 1)
-            return (
-                ops.squeeze(logits, axis=1),
-                ops.squeeze(hidden_states, axis=1),
-                cache,
-            )
-
-        return self.sample(
-            next, token_ids, prompt_mask, cache, stop_token_ids, hidden_states
-        )
+        return self.backbone.final_norm(x), tuple(new_cache)
 
     def score(
         self,
@@ -201,21 +229,3 @@ class SparseCausalLM(
             "pre_block_layers": [self.backbone.embed],
             "sequential_blocks": self.backbone.decoder_blocks,
         }
-
-    def _fill_cache(self, token_ids, prompt_mask, length):
-        """Run the prompt through the model once; keep what will be seen."""
-        batch_size, max_length = ops.shape(token_ids)
-        cache = tuple(
-            block.attention.empty_cache(batch_size, max_length)
-            for block in self.backbone.decoder_blocks
-        )
-        _, hidden_states, cache = self.call_with_cache(
-            token_ids, cache, 0, prompt_mask
-        )
-        rolled = [
-            block.attention.roll_cache(block_cache, length)
-            for block, block_cache in zip(
-                self.backbone.decoder_blocks, cache, strict=True
-            )
-        ]
-        return hidden_states, tuple(rolled)

@@ -197,10 +197,10 @@ def test_the_tokenizers_stop_tokens_need_a_tokenizer(model):
 )
 def test_the_layers_can_be_called_for_every_token(monkeypatch):
     calls = []
-    plain = MixtralCausalLM.call_with_cache
+    plain = MixtralCausalLM._run_decoder
     monkeypatch.setattr(
         MixtralCausalLM,
-        "call_with_cache",
+        "_run_decoder",
         lambda *arguments: calls.append(arguments) or plain(*arguments),
     )
     sampler = keras_hub.samplers.GreedySampler()

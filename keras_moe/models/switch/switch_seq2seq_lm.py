@@ -5,6 +5,8 @@ import keras_hub
 from keras import ops
 
 from keras_moe.models.generative_task import GenerativeTask
+from keras_moe.models.next_token import as_prompt
+from keras_moe.models.next_token import check_max_length
 from keras_moe.models.published_task import PublishedTask
 from keras_moe.models.sparse_task import SparseTask
 from keras_moe.models.switch.switch_backbone import SwitchBackbone
@@ -110,145 +112,117 @@ class SwitchSeq2SeqLM(
         logits = self.backbone.token_embedding(hidden_states, reverse=True)
         return ops.cast(logits, "float32")
 
-    def build_cache(self, encoder_outputs, decoder_length):
-        """Create the empty decoder cache and the encoder's keys and values.
-
-        Args:
-            encoder_outputs: tensor of shape (B, Le, H).
-            decoder_length: int, number of decoder positions Ld to hold.
-
-        Returns:
-            `self_attention_cache` and `cross_attention_cache`: for each
-            decoder block keys and values of shape (B, Ld, N, D) and
-            (B, Le, N, D).
-        """
-        blocks = self.backbone.decoder_transformer_layers
-        cross_attention_cache = tuple(
-            block.cross_attention.project_keys_values(encoder_outputs)
-            for block in blocks
-        )
-        shape = (
-            ops.shape(encoder_outputs)[0],
-            decoder_length,
-            self.backbone.num_heads,
-            self.backbone.key_value_dim,
-        )
-        dtype = self.compute_dtype
-        self_attention_cache = tuple(
-            (ops.zeros(shape, dtype), ops.zeros(shape, dtype)) for _ in blocks
-        )
-        return self_attention_cache, cross_attention_cache
-
-    def call_decoder_with_cache(
+    def prefill(
         self,
+        encoder_token_ids,
         decoder_token_ids,
-        self_attention_cache,
-        cross_attention_cache,
-        cache_update_index,
-        encoder_padding_mask,
+        encoder_padding_mask=None,
         decoder_padding_mask=None,
+        max_length=None,
     ):
-        """Run the decoder on new positions, reading and writing the cache.
+        """Encode, read the decoder's prompts and keep what both leave.
+
+        On PyTorch, call `prefill` and `decode` under `torch.no_grad()`.
 
         Args:
-            decoder_token_ids: int32 tensor of shape (B, Lq), the new tokens.
-            self_attention_cache: from `build_cache` or an earlier call.
-            cross_attention_cache: from `build_cache`.
-            cache_update_index: int or int32 scalar, position of the first
-                new token.
-            encoder_padding_mask: tensor of shape (B, Le), True = real token.
-            decoder_padding_mask: optional tensor of shape (B, Lq); padding is
-                not routed to experts.
+            encoder_token_ids: int32 tensor of shape (B, Le).
+            decoder_token_ids: int32 tensor of shape (B, L), prompts padded on
+                the right; position 0 is the start token.
+            encoder_padding_mask: optional bool tensor of shape (B, Le), True
+                = real token; `None` means all.
+            decoder_padding_mask: the same of shape (B, L).
+            max_length: optional int, tokens of prompt and continuation that
+                the cache holds; `None` means L.
 
         Returns:
-            float32 logits of shape (B, Lq, V), hidden states of shape
-            (B, Lq, H) and the updated `self_attention_cache`.
+            `NextToken`: float32 logits (B, V) of what follows each row's last
+            real token; the cache: for each decoder block its keys and values
+            (B, max_length, N, D), the same of the encoder's outputs
+            (B, Le, N, D), and the encoder's mask; and hidden states
+            (B, L, H).
+
+        Raises:
+            ValueError: If `max_length` is less than L.
+
+        Example:
+
+        >>> import numpy as np
+        >>> model = SwitchSeq2SeqLM(SwitchBackbone(
+        ...     vocabulary_size=20, num_layers=2, num_heads=2, hidden_dim=8,
+        ...     intermediate_dim=16, num_experts=4,
+        ... ))
+        >>> step = model.prefill(
+        ...     np.array([[3, 4, 5, 1]]), np.array([[0]]), max_length=4
+        ... )
+        >>> for index in range(1, 4):
+        ...     token_ids = ops.argmax(step.logits, axis=-1)[:, None]
+        ...     step = model.decode(token_ids, step.cache, index)
+        >>> tuple(step.logits.shape)
+        (1, 20)
         """
-        x = self.backbone.token_embedding(decoder_token_ids)
-        position_bias = self.backbone.decoder_position_bias(
-            x, self_attention_cache[0][0], start_index=cache_update_index
+        encoder_token_ids, encoder_padding_mask = as_prompt(
+            encoder_token_ids, encoder_padding_mask
         )
-        updated_cache = []
-        for block, cache, cross_cache in zip(
-            self.backbone.decoder_transformer_layers,
-            self_attention_cache,
-            cross_attention_cache,
-            strict=True,
-        ):
-            x, cache = block.call_with_cache(
-                x,
-                cache,
-                cross_cache,
-                cache_update_index,
-                position_bias=position_bias,
-                padding_mask=decoder_padding_mask,
-                encoder_padding_mask=encoder_padding_mask,
-            )
-            updated_cache.append(cache)
-        hidden_states = self.backbone.decoder_norm(x)
-        logits = self.project_to_logits(hidden_states)
-        return logits, hidden_states, tuple(updated_cache)
-
-    def generate_step(self, inputs, stop_token_ids=None):
-        """Generate for one batch; compilable.
-
-        Args:
-            inputs: dictionary of the four inputs of the model; positions that
-                `decoder_padding_mask` hides are filled in.
-            stop_token_ids: optional tuple of ints; generation ends when every
-                row has produced one of them.
-
-        Returns:
-            Dictionary of `decoder_token_ids`, int32 of shape (B, Ld), and
-            `decoder_padding_mask`, bool of shape (B, Ld), which hides what
-            follows a stop token.
-        """
-        encoder_token_ids = ops.cast(inputs["encoder_token_ids"], "int32")
-        encoder_padding_mask = ops.cast(inputs["encoder_padding_mask"], "bool")
-        token_ids = ops.cast(inputs["decoder_token_ids"], "int32")
-        padding_mask = ops.cast(inputs["decoder_padding_mask"], "bool")
+        token_ids, padding_mask = as_prompt(
+            decoder_token_ids, decoder_padding_mask, self.first_is_real
+        )
+        batch_size, length = ops.shape(token_ids)
         encoder_outputs = self.backbone.encode(
             encoder_token_ids, encoder_padding_mask
         )
-        self_attention_cache, cross_attention_cache = self.build_cache(
-            encoder_outputs, ops.shape(token_ids)[1]
+        blocks = self.backbone.decoder_transformer_layers
+        shape = (
+            batch_size,
+            check_max_length(max_length, length),
+            self.backbone.num_heads,
+            self.backbone.key_value_dim,
         )
-        # The whole prompt in one pass. Positions beyond a row's prompt write
-        # keys that no query can see before generation has replaced them.
-        _, hidden_states, self_attention_cache = self.call_decoder_with_cache(
-            token_ids,
-            self_attention_cache,
-            cross_attention_cache,
-            cache_update_index=0,
-            encoder_padding_mask=encoder_padding_mask,
-            decoder_padding_mask=padding_mask,
-        )
-
-        step = self._recorder.recorded(
-            self.call_decoder_with_cache, self.weights, self.run_eagerly
-        )
-
-        def next(prompt, cache, index):
-            self_attention_cache, cross_attention_cache, encoder_mask = cache
-            last_token = ops.slice(
-                prompt, [0, index - 1], [ops.shape(prompt)[0], 1]
-            )
-            logits, hidden_states, self_attention_cache = step(
-                last_token,
-                self_attention_cache,
-                cross_attention_cache,
-                index - 1,
-                encoder_mask,
-            )
-            cache = (self_attention_cache, cross_attention_cache, encoder_mask)
-            return logits[:, 0], hidden_states[:, 0], cache
-
-        # All of it travels through the sampler: beam search repeats it.
         cache = (
-            self_attention_cache,
-            cross_attention_cache,
+            tuple((self._zeros(shape), self._zeros(shape)) for _ in blocks),
+            tuple(
+                block.cross_attention.project_keys_values(encoder_outputs)
+                for block in blocks
+            ),
             encoder_padding_mask,
         )
-        return self.sample(
-            next, token_ids, padding_mask, cache, stop_token_ids, hidden_states
+        # Positions beyond a row's prompt write keys that no query can see
+        # before decoding has replaced them.
+        hidden_states, cache = self._run_decoder(
+            token_ids, cache, 0, padding_mask
         )
+        return self._after_prompt(hidden_states, cache, padding_mask)
+
+    def _run_decoder(self, token_ids, cache, index, padding_mask=None):
+        """Run new tokens (B, L) from position `index`; extend the cache."""
+        own_cache, cross_cache, encoder_padding_mask = cache
+        x = self.backbone.token_embedding(token_ids)
+        position_bias = self.backbone.decoder_position_bias(
+            x, own_cache[0][0], start_index=index
+        )
+        new_cache = []
+        for block, block_cache, cross in zip(
+            self.backbone.decoder_transformer_layers,
+            own_cache,
+            cross_cache,
+            strict=True,
+        ):
+            x, block_cache = block.call_with_cache(
+                x,
+                block_cache,
+                cross,
+                index,
+                position_bias=position_bias,
+                padding_mask=padding_mask,
+                encoder_padding_mask=encoder_padding_mask,
+            )
+            new_cache.append(block_cache)
+        hidden_states = self.backbone.decoder_norm(x)
+        # All of it travels through the sampler: beam search repeats it.
+        return hidden_states, (
+            tuple(new_cache),
+            cross_cache,
+            encoder_padding_mask,
+        )
+
+    def _zeros(self, shape):
+        return ops.zeros(shape, self.compute_dtype)
