@@ -140,7 +140,7 @@ def _describe_from_signature(model, input_signature):
             "inputs as one dict."
         )
     return tuple(
-        ModelInput(name, *_read_spec(name, spec, default_dtype=None))
+        ModelInput(name, *read_spec(name, spec))
         for name, spec in input_signature.items()
     )
 
@@ -171,7 +171,7 @@ def _apply_signature(described, input_signature):
 
 def _replace(described, spec):
     """Return the spec as a description, if the model can take it."""
-    shape, dtype = _read_spec(described.name, spec, described.dtype)
+    shape, dtype = read_spec(described.name, spec, described.dtype)
     fits = len(shape) == len(described.shape) and all(
         size is None or size == asked
         for size, asked in zip(described.shape[1:], shape[1:], strict=True)
@@ -185,15 +185,28 @@ def _replace(described, spec):
     return ModelInput(described.name, shape, dtype)
 
 
-def _read_spec(name, spec, default_dtype):
-    """Read the shape and the dtype that a spec states."""
+def read_spec(name, spec, default_dtype=None, smallest_rank=1):
+    """Read the shape and the dtype that a spec states.
+
+    Args:
+        name: string, of the input.
+        spec: an object with `shape` and `dtype`, such as `keras.InputSpec`.
+        default_dtype: optional string, for a spec without a dtype.
+        smallest_rank: int, of the shape.
+
+    Returns:
+        A tuple of sizes, `None` for open ones, and the dtype as a string.
+
+    Raises:
+        ValueError: if one of them is missing.
+    """
     shape = getattr(spec, "shape", None)
     dtype = getattr(spec, "dtype", None) or default_dtype
-    if shape is None or len(shape) == 0 or dtype is None:
+    if shape is None or len(shape) < smallest_rank or dtype is None:
         raise ValueError(
-            f"Expected the input_signature of {name!r} to state a shape of "
-            f"rank 1 or more, and a dtype. Received: {spec!r}. Write None "
-            "for each size to leave open, as in "
+            f"Expected the signature of input {name!r} to state a shape of "
+            f"rank {smallest_rank} or more, and a dtype. Received: {spec!r}. "
+            "Write None for each size to leave open, as in "
             'keras.InputSpec(shape=(None, None), dtype="int32").'
         )
     return tuple(shape), keras.backend.standardize_dtype(dtype)

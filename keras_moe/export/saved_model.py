@@ -7,6 +7,7 @@ import keras
 
 from keras_moe.export.child_process import run_tensorflow_process
 from keras_moe.export.custom_objects import find_custom_objects
+from keras_moe.export.endpoints import describe_endpoints
 from keras_moe.export.model_inputs import describe_model_inputs
 from keras_moe.export.version_folder import clean_up
 from keras_moe.export.version_folder import plan_version_folder
@@ -19,6 +20,7 @@ def export_saved_model(
     *,
     version=1,
     input_signature=None,
+    endpoints=None,
     modules=None,
     overwrite=False,
     verbose=True,
@@ -44,6 +46,13 @@ def export_saved_model(
         input_signature: dict from input name to `keras.InputSpec`, to fix
             sizes that the model leaves open. Subclassed models need it, as
             they do not record dtypes.
+        endpoints: dict from name to a pair of function and signature, which
+            become signatures beside `serving_default`. The function is the
+            name of a method of the model, which gets the inputs by keyword,
+            or a function at the top level of a module, which gets the model
+            and a dict of tensors, and returns a dict of tensors. The
+            signature is a dict from input name to `keras.InputSpec` with a
+            dtype. Floating point outputs become float32.
         modules: list of strings, further modules for the child to import.
             Those that define the model's own classes are found without it.
         overwrite: bool, whether to replace an existing version.
@@ -54,8 +63,9 @@ def export_saved_model(
 
     Raises:
         ValueError: if the model is not built, the signature does not fit it,
-            the version exists already, the path cannot be written, or a
-            custom class is defined in the running script.
+            the version exists already, the path cannot be written, a custom
+            class is defined in the running script, or an endpoint's name is
+            taken or its function not found by another process.
         ImportError: if TensorFlow is not installed.
         RuntimeError: if the child process fails, with its last lines.
 
@@ -79,6 +89,7 @@ def export_saved_model(
     True
     """
     inputs = describe_model_inputs(model, input_signature)
+    further = describe_endpoints(model, endpoints)
     clean_up(path)
     target = plan_version_folder(path, version, overwrite)
     with staged_folder(target, overwrite) as staging:
@@ -87,7 +98,8 @@ def export_saved_model(
         job = {
             "model": str(model_file),
             "folder": str(staging / "saved_model"),
-            "inputs": [list(x) for x in inputs],
+            "inputs": inputs,
+            "endpoints": further,
             "modules": list(modules or ()),
             "custom_objects": [
                 list(x) for x in find_custom_objects(model_file)

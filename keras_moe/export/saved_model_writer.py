@@ -13,6 +13,8 @@ import keras
 
 from keras_moe.export.child_process import STAGE_PREFIX
 from keras_moe.export.custom_objects import import_custom_objects
+from keras_moe.export.endpoints import Endpoint
+from keras_moe.export.endpoints import find_function
 from keras_moe.export.model_inputs import ModelInput
 from keras_moe.export.model_inputs import pack_model_inputs
 from keras_moe.export.model_outputs import name_outputs
@@ -42,40 +44,51 @@ def write_saved_model(job):
     inputs = [ModelInput(*x) for x in job["inputs"]]
     archive = keras.export.ExportArchive()
     track_tables(archive, model)
-    archive.add_endpoint(
-        # Keras' own name, which TFSMLayer expects; `serving_default` is
-        # added as its alias.
-        "serve",
-        make_endpoint(model),
-        [
-            {
-                x.name: keras.InputSpec(
-                    shape=x.shape, dtype=x.dtype, name=x.name
-                )
-                for x in inputs
-            }
-        ],
-    )
+    # Keras' own name, which TFSMLayer expects; `serving_default` is added as
+    # its alias.
+    archive.add_endpoint("serve", make_endpoint(model), _signature(inputs))
+    for each in job["endpoints"]:
+        endpoint = Endpoint(*each)
+        _say(f"tracing {endpoint.name}")
+        archive.add_endpoint(
+            endpoint.name,
+            make_endpoint(model, find_function(model, endpoint)),
+            _signature([ModelInput(*x) for x in endpoint.inputs]),
+        )
     archive.write_out(job["folder"], verbose=False)
 
 
-def make_endpoint(model):
+def make_endpoint(model, answer=None):
     """Make the function that answers a request.
 
     Args:
         model: a built `keras.Model`.
+        answer: optional function from a dict of tensors to tensors; `None`
+            means the model itself, with `training=False`.
 
     Returns:
         A function from a dict of tensors to a dict of tensors, in which every
         floating point tensor is float32.
     """
 
+    def call_model(tensors):
+        return model(pack_model_inputs(model, tensors), training=False)
+
     def serve(tensors):
-        packed = pack_model_inputs(model, tensors)
-        outputs = name_outputs(model(packed, training=False))
+        outputs = name_outputs((answer or call_model)(tensors))
         return {name: _to_float32(x) for name, x in outputs.items()}
 
     return serve
+
+
+def _signature(inputs):
+    """Return what Keras takes for one dict of inputs."""
+    return [
+        {
+            x.name: keras.InputSpec(shape=x.shape, dtype=x.dtype, name=x.name)
+            for x in inputs
+        }
+    ]
 
 
 def track_tables(archive, model):

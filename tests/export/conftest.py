@@ -63,6 +63,29 @@ class TokenScorer(keras.Model):
             return x
         mask = keras.ops.cast(inputs["padding_mask"], x.dtype)
         return x * keras.ops.expand_dims(mask, -1)
+
+
+def score(model, tensors):
+    """An endpoint: log-probabilities of all tokens but the first."""
+    token_ids = tensors["token_ids"]
+    logits = model(tensors, training=False)
+    scores = keras.ops.log_softmax(logits[:, :-1])
+    chosen = keras.ops.take_along_axis(scores, token_ids[:, 1:, None], -1)
+    return {"log_probabilities": keras.ops.cast(chosen[..., 0], "float16")}
+
+
+def continue_greedily(model, tensors):
+    """An endpoint: two more tokens, by prefill and decode."""
+    token_ids = tensors["token_ids"]
+    length = keras.ops.shape(token_ids)[1]
+    step = model.prefill(token_ids, max_length=9)
+    first = keras.ops.argmax(step.logits, axis=-1)[:, None]
+    step = model.decode(first, step.cache, length)
+    second = keras.ops.argmax(step.logits, axis=-1)[:, None]
+    return {
+        "token_ids": keras.ops.concatenate([first, second], axis=1),
+        "temperature": tensors["temperature"] * 2.0,
+    }
 '''
 
 
@@ -135,13 +158,13 @@ def export_once(tmp_path_factory, worker_id):
     folder = folder / "exported"
     folder.mkdir(exist_ok=True)
 
-    def export(model, name):
+    def export(model, name, **options):
         base = folder / "deep" / name
         with open(folder / f"{name}.lock", "w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             if base.exists():
                 return base / "1"
-            return export_saved_model(model, base, verbose=False)
+            return export_saved_model(model, base, verbose=False, **options)
 
     return export
 
