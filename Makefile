@@ -36,8 +36,8 @@ PYTEST := OMP_NUM_THREADS=1 TF_NUM_INTRAOP_THREADS=1 TF_NUM_INTEROP_THREADS=1 \
 	$(VENV)/bin/python -m pytest --quiet \
 	--numprocesses $(PYTEST_WORKERS) --maxprocesses 4 --dist worksteal
 
-NUMERIC_TESTS := $(addprefix tests/,ops routing losses metrics dispatch experts \
-	layers)
+NUMERIC_TESTS := $(addprefix tests/,ops routing losses metrics balancing \
+	dispatch experts layers)
 
 CODE := $(wildcard keras_moe tests examples benchmarks docs)
 
@@ -138,27 +138,33 @@ run: $(STAMP)-$(BACKEND)
 	@echo "==> $(RUN_COMMAND) (KERAS_BACKEND=$(BACKEND))"
 	@KERAS_BACKEND=$(BACKEND) $(RUN_COMMAND)
 
-# $(call run_tests,<marker expression>,<more pytest arguments>)
+# $(call run_tests,<backends>,<marker expression>,<more pytest arguments>)
 # Keras reads KERAS_BACKEND once, at import: a process per backend. A failure
-# on one backend does not keep the others from being tested.
+# on one backend does not keep the others from being tested. What one process
+# of JAX has compiled, the others of this run need not compile.
 define run_tests
 @failed=""; \
-for backend in $(BACKENDS); do \
+cache=$$(mktemp -d); \
+trap 'rm -rf "$$cache"' EXIT; \
+export JAX_COMPILATION_CACHE_DIR="$$cache"; \
+export JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS=0; \
+export JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES=-1; \
+for backend in $(1); do \
 	echo "==> Testing on $$backend"; \
-	KERAS_BACKEND=$$backend $(PYTEST) -m "$(1)" $(2) $(PYTEST_ARGS) \
+	KERAS_BACKEND=$$backend $(PYTEST) -m "$(2)" $(3) $(PYTEST_ARGS) \
 		|| failed="$$failed $$backend"; \
 done; \
 if [ -n "$$failed" ]; then \
 	echo "make $@: tests failed on:$$failed"; exit 1; \
 fi; \
-echo "make $@: all tests passed on: $(BACKENDS)"
+echo "make $@: all tests passed on: $(1)"
 endef
 
 test: $(STAMP)-test
-	$(call run_tests,$(QUICK))
+	$(call run_tests,$(BACKENDS),$(QUICK))
 
 test-rest: $(STAMP)-test
-	$(call run_tests,$(REST))
+	$(call run_tests,$(BACKENDS),$(REST))
 
 test-all: test test-rest
 
@@ -170,10 +176,10 @@ test-avx2: export TF_ENABLE_ONEDNN_OPTS := 0
 test-avx2: export ATEN_CPU_CAPABILITY := avx2
 test-avx2: export XLA_FLAGS := $(XLA_FLAGS) --xla_cpu_max_isa=AVX2
 test-avx2: $(STAMP)-test
-	$(call run_tests,$(QUICK),$(NUMERIC_TESTS))
+	$(call run_tests,$(BACKENDS),$(QUICK),$(NUMERIC_TESTS))
 
 $(BACKENDS:%=test-%): test-%: $(STAMP)-test
-	KERAS_BACKEND=$* $(PYTEST) -m "$(QUICK)" $(PYTEST_ARGS)
+	$(call run_tests,$*,$(QUICK))
 
 benchmark: $(STAMP)-benchmark
 	$(VENV)/bin/keras-moe bench

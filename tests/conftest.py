@@ -17,6 +17,11 @@ import numpy as np
 import pytest
 from keras import ops
 
+# Lets failures in the contracts show their values, as in the test files.
+pytest.register_assert_rewrite(
+    "tests.models.backbone_contract", "tests.models.contract"
+)
+
 # Compiling makes the first example slow and the others fast, which a deadline
 # would call flaky. The same examples every time: a test that fails here also
 # fails on the next machine.

@@ -3,11 +3,6 @@
 import keras
 import pytest
 
-# Lets failures in the contracts show their values, as in the test files.
-pytest.register_assert_rewrite(
-    "tests.models.backbone_contract", "tests.models.contract"
-)
-
 
 @pytest.fixture(autouse=True)
 def record_at_once(monkeypatch):
