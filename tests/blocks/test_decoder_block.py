@@ -166,6 +166,7 @@ def test_config_round_trip_keeps_the_function(kind, variation, fill_weights):
     assert copy.get_config() == block.get_config()
 
 
+@pytest.mark.sweep
 def test_a_cache_passes_through_every_part(fill_weights):
     block = make_block(**VARIATIONS["all"]())
     inputs = inputs_of()

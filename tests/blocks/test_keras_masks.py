@@ -113,6 +113,7 @@ def test_a_keras_mask_counts_under_a_remat_scope(kind, x):
     np.testing.assert_allclose(outputs[MASK], expected[MASK], atol=1e-6)
 
 
+@pytest.mark.sweep
 def test_a_t5_decoder_uses_the_masks_of_both_inputs(x):
     layer = T5DecoderBlock(2, 4, SparseMoE(4, 4))
     bias = RelativePositionBias(2, bidirectional=False)

@@ -7,6 +7,7 @@ from keras_moe.cli.language_model import make_model
 from keras_moe.cli.language_model import model_file
 
 
+@pytest.mark.once
 def test_sizes_reach_the_backbone():
     size = ModelSize(num_layers=1, num_experts=3, capacity_factor=1.5)
     backbone = make_model(size).backbone

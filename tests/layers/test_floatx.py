@@ -60,7 +60,7 @@ LAYERS = {
 }
 
 
-@pytest.mark.sweep(first=1)
+@pytest.mark.sweep
 @pytest.mark.parametrize(
     ("floatx", "names"),
     [

@@ -168,6 +168,7 @@ def test_statistics_are_not_in_pytorchs_state(backend):
     assert not [name for name in names if any(each in name for each in ours)]
 
 
+@pytest.mark.once
 def test_statistics_are_not_saved_and_loading_survives_them(tmp_path):
     model, layer = make_model()
     layer.statistics.enabled = True

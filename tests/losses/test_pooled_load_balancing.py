@@ -108,6 +108,7 @@ def test_no_real_token_costs_nothing():
     assert float(pooled_load_balancing_loss(plans)) == 0.0
 
 
+@pytest.mark.sweep
 def test_layers_may_have_other_shapes_and_masks():
     logits = logits_of_layers()[0]
     whole = choose_top_k(logits, 2, padding_mask=MASKS["padding"])

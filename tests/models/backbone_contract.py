@@ -97,6 +97,7 @@ class BackboneContract:
         assert copy.get_config() == original.get_config()
         assert copy.count_params() == original.count_params()
 
+    @pytest.mark.once
     def test_settings_reach_all_layers(self):
         _, copy = self.original_and_copy()
         sparse = []
@@ -108,6 +109,7 @@ class BackboneContract:
                 sparse.append(index)
         assert tuple(sparse) == self.sparse_layers
 
+    @pytest.mark.once
     def test_settings_reach_the_experts_and_their_router(self):
         for block in self.sparse_blocks():
             moe = routed_part(block)

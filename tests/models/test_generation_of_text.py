@@ -90,7 +90,7 @@ def text(token_ids, stops=()):
     return " ".join(words)
 
 
-@pytest.mark.sweep(first=1)
+@pytest.mark.sweep
 @pytest.mark.parametrize(
     "settings",
     [{}, {"pad_token": "</s>"}, {"pad_token": "w0"}, {"pad_token": "w7"}],

@@ -101,6 +101,7 @@ def test_a_folder_without_tokenizer_gets_nobodys(tmp_path):
             load(tmp_path)
 
 
+@pytest.mark.once
 def test_a_classifier_reads_text_as_t5_does():
     preprocessor = SwitchTextClassifierPreprocessor(make_tokenizer(), 5)
     texts = ["a b", "c", "a b c d e"]

@@ -37,6 +37,7 @@ def test_logits_are_the_models(model, token_ids, logits):
     np.testing.assert_allclose(scores, logits, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.sweep
 def test_losses_are_negative_log_probabilities(model, token_ids, logits):
     targets = np.roll(token_ids, -1, axis=1)
     losses = model.score(token_ids, scoring_mode="loss", target_ids=targets)

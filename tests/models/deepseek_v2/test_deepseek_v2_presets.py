@@ -6,6 +6,9 @@ from keras_moe.models.deepseek_v2 import DEEPSEEK_V2_PRESETS
 from keras_moe.models.deepseek_v2 import DeepSeekV2Backbone
 from keras_moe.models.parameter_counts import parameter_counts
 
+# Counting builds a model of published size, without memory.
+pytestmark = pytest.mark.sweep
+
 
 def counts_of(name):
     return parameter_counts(DeepSeekV2Backbone, **DEEPSEEK_V2_PRESETS[name])

@@ -219,7 +219,7 @@ def test_fit_balances_by_the_bias_alone(batch, backend):
     assert bias[0] < 0.15 and bias[7] > -0.15
 
 
-@pytest.mark.sweep(first=1)
+@pytest.mark.sweep
 @pytest.mark.parametrize("mode", [None, "full"])
 def test_a_step_of_fit_moves_the_bias_once(batch, backend, mode):
     with keras.RematScope(mode=mode):

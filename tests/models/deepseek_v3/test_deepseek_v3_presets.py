@@ -6,6 +6,9 @@ from keras_moe.models.deepseek_v3 import DEEPSEEK_V3_PRESETS
 from keras_moe.models.deepseek_v3 import DeepSeekV3Backbone
 from keras_moe.models.parameter_counts import parameter_counts
 
+# Counting builds a model of published size, without memory.
+pytestmark = pytest.mark.sweep
+
 
 def counts_of(name):
     return parameter_counts(DeepSeekV3Backbone, **DEEPSEEK_V3_PRESETS[name])

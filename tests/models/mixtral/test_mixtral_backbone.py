@@ -98,6 +98,7 @@ def test_hidden_states_equal_keras_hubs(small_config, batch):
     np.testing.assert_allclose(ours[real], theirs[real], atol=1e-4)
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize(
     "change",
     [

@@ -118,7 +118,7 @@ def test_fit_learns_and_compiles(make_model, batch, backend, dtype):
 
 # Rematerialization adds up the gradients of a tensor that is used several
 # times in another order: one unit in the last place, 2 ** -8 in bfloat16.
-@pytest.mark.sweep(first=1)
+@pytest.mark.sweep
 @pytest.mark.parametrize(
     ("dtype", "tolerance"), [("float32", 1e-4), ("mixed_bfloat16", 2e-2)]
 )

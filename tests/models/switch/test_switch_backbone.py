@@ -96,6 +96,7 @@ def test_only_sparse_blocks_have_an_extra_feed_forward(create_backbone):
             assert (extra is not None) == (index == 3)
 
 
+@pytest.mark.once
 def test_the_sparse_layers_are_configured_as_published():
     backbone = SwitchBackbone(
         vocabulary_size=5,

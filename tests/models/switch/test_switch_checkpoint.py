@@ -256,6 +256,7 @@ def test_a_pickle_is_refused_with_the_line_that_converts_it(tmp_path):
     assert_same_weights(loaded, ours("full"))
 
 
+@pytest.mark.sweep
 def test_a_backbone_loads_by_itself():
     backbone = SwitchBackbone.from_preset(folder("roomy"), dtype="bfloat16")
     assert backbone.token_embedding.compute_dtype == "bfloat16"
