@@ -11,6 +11,7 @@ from keras import ops
 
 from contestants.contestant import Contestant
 from keras_moe.layers import FeedForward
+from keras_moe.layers import Router
 from keras_moe.layers import SparseMoE
 from keras_moe.routing import choose_top_k
 from sizes import Sizes
@@ -93,7 +94,7 @@ def transformers_block(sizes, num_tokens, dtype):
     return Contestant(step, size)
 
 
-class FixedRouter(keras.layers.Layer):
+class FixedRouter(Router):
     """Routes by position, not by content: `load` says how evenly.
 
     Args:
@@ -105,10 +106,10 @@ class FixedRouter(keras.layers.Layer):
     """
 
     def __init__(self, load, num_experts, top_k, **kwargs):
-        super().__init__(**kwargs)
-        self.load, self.num_experts, self.top_k = load, num_experts, top_k
+        super().__init__(num_experts, balancing=None, **kwargs)
+        self.load, self.top_k = load, top_k
 
-    def call(self, inputs, padding_mask=None, training=None):
+    def route(self, inputs, padding_mask=None, training=None):
         logits = self._logits(inputs.shape[0] * inputs.shape[1])
         logits = ops.reshape(logits, (*inputs.shape[:-1], self.num_experts))
         return choose_top_k(ops.convert_to_tensor(logits), self.top_k)

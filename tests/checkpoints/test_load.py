@@ -314,7 +314,7 @@ from keras_moe.models import MixtralCausalLM
 assert jax.device_count() == 2
 mesh = keras.distribution.DeviceMesh((1, 2), ("batch", "experts"))
 layout_map = keras.distribution.LayoutMap(mesh)
-layout_map[".*experts/(gate_up|down)_kernel"] = ("experts", None, None)
+layout_map[".*experts/(gate_up|down)/kernel"] = ("experts", None, None)
 keras.distribution.set_distribution(
     keras.distribution.ModelParallel(
         layout_map=layout_map, batch_dim_name="batch"
