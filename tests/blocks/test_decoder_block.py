@@ -73,7 +73,7 @@ def inputs_of(shape=(2, 5, 16)):
     return ops.convert_to_tensor(values, dtype="float32")
 
 
-@pytest.mark.sweep(first=1)
+@pytest.mark.sweep
 @pytest.mark.parametrize("variation", VARIATIONS)
 @pytest.mark.parametrize("kind", FEED_FORWARDS)
 def test_parts_are_joined_by_norms_and_residuals(

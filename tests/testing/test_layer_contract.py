@@ -366,6 +366,7 @@ def test_a_layer_among_the_arguments_is_copied():
     assert not inner.built
 
 
+@pytest.mark.once
 @pytest.mark.parametrize(
     ("layer_class", "message"),
     [

@@ -146,7 +146,7 @@ def test_routers_are_as_the_version_has_them():
     assert free.expert_groups is None
 
 
-@pytest.mark.sweep(first=1)
+@pytest.mark.sweep
 @pytest.mark.parametrize("dtype", ["float32", "mixed_bfloat16"])
 def test_fit_learns_and_leaves_a_fixed_bias_alone(task, batch, backend, dtype):
     keras.utils.set_random_seed(0)

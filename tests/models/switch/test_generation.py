@@ -45,6 +45,7 @@ def generate_without_cache(compute_logits, inputs):
     return token_ids
 
 
+@pytest.mark.sweep
 def test_cached_greedy_equals_uncached_greedy(create_backbone, prompts):
     # 4 = E: every expert has a slot for every token, nothing is dropped.
     model = SwitchSeq2SeqLM(
