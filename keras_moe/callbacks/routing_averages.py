@@ -3,6 +3,7 @@
 import numpy as np
 
 from keras_moe.metrics.table import ROUTING_METRICS
+from keras_moe.metrics.table import metrics_of_load
 
 _MEANS = (
     "expert_load",
@@ -43,12 +44,7 @@ def averages_between(earlier, later):
             total = total - np.float64(1) * earlier[name] * earlier["steps"]
         # A difference of two sums of numbers >= 0, but rounded.
         means[name] = np.maximum(total, 0.0) / steps
-    of_load = {
-        name: metric.of_load(means["expert_load"])
-        for name, metric in ROUTING_METRICS.items()
-        if metric.of_load
-    }
-    return {"steps": steps, **of_load, **means}
+    return {"steps": steps, **metrics_of_load(means["expert_load"]), **means}
 
 
 def averages_over_layers(results):

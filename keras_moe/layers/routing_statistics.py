@@ -7,6 +7,7 @@ from keras import ops
 from keras_moe.balancing.run_state import RunState
 from keras_moe.losses.load_balancing import tokens_per_expert
 from keras_moe.metrics.table import ROUTING_METRICS
+from keras_moe.metrics.table import metrics_of_load
 from keras_moe.ops.plain_numbers import plain_numbers
 
 # Name, function of a plan, whether that needs scores.
@@ -111,11 +112,7 @@ class RoutingStatistics(RunState):
             "tokens_per_expert": np.array(
                 ops.convert_to_numpy(self.tokens_per_expert)
             ),
-            **{
-                name: metric.of_load(means["expert_load"])
-                for name, metric in ROUTING_METRICS.items()
-                if metric.of_load is not None
-            },
+            **metrics_of_load(means["expert_load"]),
             **means,
         }
 

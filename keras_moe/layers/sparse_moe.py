@@ -15,7 +15,6 @@ from keras_moe.layers.check_parts import check_router
 from keras_moe.layers.configs_of_0_1 import sparse_moe_config
 from keras_moe.layers.routing_statistics import RoutingStatistics
 from keras_moe.layers.sublayers import build_sublayer
-from keras_moe.layers.sublayers import compute_once
 from keras_moe.layers.sublayers import revive_sublayers
 from keras_moe.layers.sublayers import serialize_sublayer
 from keras_moe.layers.top_k_router import TopKRouter
@@ -148,7 +147,6 @@ class SparseMoE(keras.layers.Layer):
         check_num_experts(num_experts, router=self.router, experts=self.experts)
         self.shared_experts = shared_experts
         self.statistics = RoutingStatistics(num_experts, name="statistics")
-        compute_once(self.router)
         self.supports_masking = True
 
     def call(

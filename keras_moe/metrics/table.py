@@ -63,3 +63,24 @@ ROUTING_METRICS = {
     ),
 }
 """What `RoutingStatistics` computes and `RoutingMonitor` shows, by name."""
+
+
+def metrics_of_load(expert_load):
+    """Compute the rows that follow from the average load.
+
+    Args:
+        expert_load: NumPy array of shape (E,), fractions.
+
+    Returns:
+        dict from a row's name to a float.
+
+    Example:
+
+    >>> metrics_of_load([0.5, 0.25, 0.25, 0.0])
+    {'max_violation': 1.0}
+    """
+    return {
+        name: metric.of_load(expert_load)
+        for name, metric in ROUTING_METRICS.items()
+        if metric.of_load is not None
+    }
