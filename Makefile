@@ -112,7 +112,7 @@ $(STAMP)-benchmark: $(STAMP)-test
 	$(call install,the peers of the benchmarks,--editable '.[benchmarks]')
 	@touch $@
 
-# The site is built from sources: neither a backend nor Keras is imported.
+# The site is built from sources; the models are imported.
 $(STAMP)-docs: $(REQUIREMENTS) | $(VENV)/bin/python
 	$(call install,mkdocs-material and mkdocstrings,--editable '.[docs]')
 	@touch $@

@@ -105,7 +105,7 @@ def keras_moe(model_type, batch_size):
     task = task_class(config)
     backbone_class = task.backbone_cls
     arguments = backbone_class.read_arguments(
-        backbone_class.architecture, config
+        backbone_class.checkpoint_format, config
     )
     model = task(backbone_class(**arguments))
     token_ids = draw(batch_size, LENGTH)

@@ -1,10 +1,14 @@
 """Docstrings in Keras' manner, turned into the Markdown that MkDocs reads."""
 
+import importlib
+import inspect
 import re
 import textwrap
 from typing import Any
 
 import griffe
+
+from keras_moe.cli.backend import import_models
 
 # A title in a line of its own, and the indented lines below it. griffe knows
 # the others: `Args`, `Attributes` and `Raises`.
@@ -13,6 +17,8 @@ _SECTION = re.compile(
     r"(?P<block>(?: +.*\n?|\n)+)",
     re.MULTILINE,
 )
+# Its docstrings and signatures are in no source: families share them.
+_MADE = "keras_moe.models."
 _LABEL = re.compile(
     r"^(?P<label>Example|Inputs|Outputs|Weights):", re.MULTILINE
 )
@@ -31,8 +37,32 @@ class KerasDocstrings(griffe.Extension):
 
     def on_object(self, *, obj: Any, **_: Any) -> None:
         """Rewrite the docstring of a class, function, module or constant."""
-        if obj.docstring is not None:
-            obj.docstring.value = to_markdown(obj.docstring.value)
+        if obj.docstring is None:
+            return
+        if obj.is_class and obj.path.startswith(_MADE):
+            _take_what_is_made(obj)
+        obj.docstring.value = to_markdown(obj.docstring.value)
+
+
+def _take_what_is_made(obj: Any) -> None:
+    """Show signature and docstring that a class of a family gets at import."""
+    import_models()
+    made = getattr(importlib.import_module(obj.parent.path), obj.name)
+    obj.docstring.value = inspect.cleandoc(made.__doc__)
+    if "__signature__" not in vars(made):
+        return
+    parameters = [
+        griffe.Parameter(
+            name,
+            kind=griffe.ParameterKind(each.kind.description),
+            default=None if each.default is each.empty else repr(each.default),
+        )
+        for name, each in inspect.signature(made).parameters.items()
+    ]
+    if not obj.members.get("__init__"):
+        init = griffe.Function("__init__", parent=obj)
+        obj.set_member("__init__", init)
+    obj.members["__init__"].parameters = griffe.Parameters(*parameters)
 
 
 def to_markdown(docstring: str) -> str:

@@ -1,6 +1,6 @@
 """The public names of the package, read from its source.
 
-Nothing is imported, so the site builds without Keras and without a backend.
+Nothing is imported.
 """
 
 import ast

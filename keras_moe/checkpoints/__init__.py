@@ -1,8 +1,8 @@
 """Other people's weights: one rule table per architecture, read both ways."""
 
-from keras_moe.checkpoints.architecture import Architecture
-from keras_moe.checkpoints.architecture import Field
 from keras_moe.checkpoints.checkpoint_folder import CheckpointFolder
+from keras_moe.checkpoints.checkpoint_format import CheckpointFormat
+from keras_moe.checkpoints.checkpoint_format import Field
 from keras_moe.checkpoints.keras_hub_folder import KerasHubFolder
 from keras_moe.checkpoints.keras_hub_folder import read_config
 from keras_moe.checkpoints.layouts import Layout
@@ -13,7 +13,7 @@ from keras_moe.checkpoints.rules import rule
 from keras_moe.checkpoints.save import save_checkpoint
 
 __all__ = [
-    "Architecture",
+    "CheckpointFormat",
     "CheckpointFolder",
     "Field",
     "KerasHubFolder",

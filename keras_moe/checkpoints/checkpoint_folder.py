@@ -29,6 +29,8 @@ class CheckpointFolder:
 
     Args:
         path: folder with `config.json` and safetensors files.
+        config: optional dict, the contents of `config.json`, if it has been
+            read.
 
     Attributes:
         path: `pathlib.Path` of the folder.
@@ -57,7 +59,7 @@ class CheckpointFolder:
     [1.0, 1.0, 1.0]
     """
 
-    def __init__(self, path):
+    def __init__(self, path, config=None):
         self.path = Path(path)
         if not self.path.is_dir():
             found = "a file" if self.path.exists() else "no such folder"
@@ -66,7 +68,7 @@ class CheckpointFolder:
                 f"Received: {self.path}, {found}."
             )
         restore(self.path)
-        self.config = read_json(self.path / CONFIG)
+        self.config = config or read_json(self.path / CONFIG)
         self._files = self._open()
         self._scaled = {
             name for name in self._files if name + SCALES in self._files

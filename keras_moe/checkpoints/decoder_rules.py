@@ -15,8 +15,28 @@ BLOCK = "decoder_blocks.{layer}"
 LAYER = "model.layers.{layer}"
 
 
-def model_rules():
+def decoder_rules():
+    """Write the rules of what most decoders call the same.
+
+    That is all but the experts: `model_rules`, `norm_rules` and
+    `attention_rules`.
+
+    Returns:
+        tuple of `Rule`.
+
+    Example:
+
+    >>> decoder_rules()[0].sources[0].names
+    ('model.embed_tokens.weight',)
+    """
+    return (*model_rules(), *norm_rules(), *attention_rules())
+
+
+def model_rules(final_norm="model.norm.weight"):
     """Write the rules of embedding, final norm and head.
+
+    Args:
+        final_norm: their name of the last norm.
 
     Returns:
         tuple of `Rule`.
@@ -28,7 +48,7 @@ def model_rules():
     """
     return (
         rule("token_embedding.embeddings", "model.embed_tokens.weight"),
-        rule("final_norm.scale", "model.norm.weight"),
+        rule("final_norm.scale", final_norm),
         rule(
             "token_embedding.reverse_embeddings",
             "lm_head.weight",
@@ -63,10 +83,13 @@ def norm_rules(
     )
 
 
-def attention_rules():
+def attention_rules(within="self_attn"):
     """Write the rules of grouped-query attention.
 
     Biases and norms apply where the model has them.
+
+    Args:
+        within: their name of a layer's attention.
 
     Returns:
         tuple of `Rule`.
@@ -77,18 +100,22 @@ def attention_rules():
     ('model.layers.{layer}.self_attn.q_proj.weight',)
     """
     rules = [
-        projection_rules(ours, f"{theirs}_proj", bias=FLAT)
+        projection_rules(ours, f"{theirs}_proj", bias=FLAT, within=within)
         for ours, theirs in (("query", "q"), ("key", "k"), ("value", "v"))
     ]
     return (
         *chain.from_iterable(rules),
-        *projection_rules("output_dense", "o_proj", LINEAR_FROM_HEADS),
+        *projection_rules(
+            "output_dense", "o_proj", LINEAR_FROM_HEADS, within=within
+        ),
         attention_norm_rule("query_norm", "q_norm"),
         attention_norm_rule("key_norm", "k_norm"),
     )
 
 
-def projection_rules(ours, theirs, kernel=LINEAR, bias=SAME):
+def projection_rules(
+    ours, theirs, kernel=LINEAR, bias=SAME, within="self_attn"
+):
     """Write the rules of one of an attention's projections.
 
     Args:
@@ -96,6 +123,7 @@ def projection_rules(ours, theirs, kernel=LINEAR, bias=SAME):
         theirs: their name of it.
         kernel: `Layout` of the kernel.
         bias: `Layout` of the bias, where the model has one.
+        within: their name of a layer's attention.
 
     Returns:
         tuple of `Rule`.
@@ -106,7 +134,7 @@ def projection_rules(ours, theirs, kernel=LINEAR, bias=SAME):
     ('model.layers.{layer}.self_attn.o_proj.bias',)
     """
     ours = f"{BLOCK}.attention.{ours}"
-    theirs = f"{LAYER}.self_attn.{theirs}"
+    theirs = f"{LAYER}.{within}.{theirs}"
     return (
         rule(f"{ours}.kernel", f"{theirs}.weight", layout=kernel),
         rule(f"{ours}.bias", f"{theirs}.bias", layout=bias),
@@ -161,7 +189,7 @@ def router_rule(
 
 
 def experts_rules(
-    theirs,
+    theirs=f"{LAYER}.mlp.experts",
     gate="gate_proj",
     up="up_proj",
     down="down_proj",

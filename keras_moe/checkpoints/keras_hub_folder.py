@@ -27,6 +27,7 @@ class KerasHubFolder:
     Args:
         path: folder with `config.json` and `model.weights.h5`, or shards with
             `model.weights.json`.
+        config: optional dict, as from `read_config`, if it has been read.
 
     Attributes:
         path: `pathlib.Path` of the folder.
@@ -55,9 +56,9 @@ class KerasHubFolder:
     [1.0, 2.0]
     """
 
-    def __init__(self, path):
+    def __init__(self, path, config=None):
         self.path = Path(path)
-        self.config = read_config(self.path)
+        self.config = read_config(self.path) if config is None else config
         self._tensors = {}
         for file in self._files():
             self._tensors.update(_tensors(file))
@@ -129,16 +130,31 @@ def read_config(path):
     Raises:
         ValueError: If it is missing or damaged.
     """
-    config = read_json(Path(path) / CONFIG)
-    if "registered_name" not in config:
-        return config
-    arguments = config.get("config")
+    return as_config(read_json(Path(path) / CONFIG), path)
+
+
+def as_config(contents, path):
+    """Turn the contents of a `config.json` into one kind of configuration.
+
+    Args:
+        contents: dict, of keras-hub or of Hugging Face.
+        path: folder, for errors.
+
+    Returns:
+        dict, as from `read_config`.
+
+    Raises:
+        ValueError: If it is damaged.
+    """
+    if "registered_name" not in contents:
+        return contents
+    arguments = contents.get("config")
     if not isinstance(arguments, dict):
         raise ValueError(
-            f"Expected the arguments of {config['registered_name']} as "
+            f"Expected the arguments of {contents['registered_name']} as "
             f"`config` in {Path(path) / CONFIG}. Received: {arguments!r}."
         )
-    return {**arguments, "model_type": config["registered_name"]}
+    return {**arguments, "model_type": contents["registered_name"]}
 
 
 def _dtype(tensor):

@@ -2,7 +2,7 @@
 
 import keras
 
-from keras_moe.checkpoints.architecture import Field
+from keras_moe.checkpoints.checkpoint_format import Field
 from keras_moe.checkpoints.decoder_rules import BLOCK
 from keras_moe.checkpoints.decoder_rules import router_rule
 from keras_moe.checkpoints.layouts import SAME

@@ -15,7 +15,7 @@ from keras_moe.checkpoints.rules import match
 LONG = 256 * 2**20
 
 
-def load_checkpoint(model, folder, architecture):
+def load_checkpoint(model, folder, checkpoint_format):
     """Fill a backbone's variables.
 
     Everything is checked before the first variable changes: names, shapes,
@@ -26,7 +26,7 @@ def load_checkpoint(model, folder, architecture):
     Args:
         model: backbone.
         folder: `CheckpointFolder`.
-        architecture: `Architecture`.
+        checkpoint_format: `CheckpointFormat`.
 
     Raises:
         ValueError: If anything is missing, left over or of another shape,
@@ -47,23 +47,23 @@ def load_checkpoint(model, folder, architecture):
     >>> backbone = MixtralBackbone(**sizes)
     >>> backbone.save_pretrained(path)
     >>> other = MixtralBackbone(**sizes)
-    >>> load_checkpoint(other, CheckpointFolder(path), other.architecture)
+    >>> load_checkpoint(other, CheckpointFolder(path), other.checkpoint_format)
     >>> for ours, theirs in zip(backbone.weights, other.weights):
     ...     if ours.trainable:
     ...         np.testing.assert_array_equal(ours, theirs)
     """
     refuse_quantized(model)
-    redundant = (*architecture.redundant, *BUFFERS)
-    ignored = architecture.ignored_in(folder.config)
+    redundant = (*checkpoint_format.redundant, *BUFFERS)
+    ignored = checkpoint_format.ignored_in(folder.config)
     matches = match(
         model,
-        architecture.rules,
+        checkpoint_format.rules,
         folder.shapes,
         (*ignored, *(each.pattern for each in redundant)),
     )
     used = {name for each in matches for name in each.names}
     _check_dtypes(folder, used)
-    if head := tied_head(architecture.rules):
+    if head := tied_head(checkpoint_format.rules):
         redundant += head[1:]
     check_redundant(model, folder, redundant, sorted({*folder.shapes} - used))
     long = folder.nbytes > LONG

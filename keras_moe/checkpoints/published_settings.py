@@ -43,14 +43,25 @@ def read_settings(folder):
     {'config': {'eos_token_id': 7}, 'generation_config': None}
     """
     folder = Path(folder)
-    config = read_json(folder / CONFIG)
     generation = folder / GENERATION_CONFIG
-    return {
-        "config": {key: config[key] for key in config if key not in NOT_KEPT},
-        "generation_config": (
-            read_json(generation) if generation.is_file() else None
-        ),
-    }
+    return settings_of(
+        read_json(folder / CONFIG),
+        read_json(generation) if generation.is_file() else None,
+    )
+
+
+def settings_of(config, generation_config):
+    """Pick what `save_pretrained` will write again.
+
+    Args:
+        config: dict, a folder's `config.json`.
+        generation_config: optional dict, its `generation_config.json`.
+
+    Returns:
+        dict, as from `read_settings`.
+    """
+    kept = {key: config[key] for key in config if key not in NOT_KEPT}
+    return {"config": kept, "generation_config": generation_config}
 
 
 def remove(config, key):

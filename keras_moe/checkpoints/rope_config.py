@@ -1,6 +1,6 @@
 """Rotary positions in a `config.json`."""
 
-from keras_moe.checkpoints.architecture import look_up
+from keras_moe.checkpoints.checkpoint_format import look_up
 
 # Of transformers 5, and of transformers 4.
 SPELLINGS = ("rope_parameters", "rope_scaling")

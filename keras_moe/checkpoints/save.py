@@ -26,7 +26,7 @@ SHARD = re.compile(r"model-(\d+-)?\d{5}-of-\d{5}\.safetensors")
 def save_checkpoint(
     model,
     path,
-    architecture,
+    checkpoint_format,
     arguments,
     max_shard_bytes,
     settings=None,
@@ -40,7 +40,7 @@ def save_checkpoint(
     Args:
         model: backbone.
         path: folder; made if it is not there.
-        architecture: `Architecture`.
+        checkpoint_format: `CheckpointFormat`.
         arguments: dict, the backbone's constructor arguments.
         max_shard_bytes: int; a larger tensor gets a shard of its own.
         settings: optional dict, as from `read_settings`: what else the
@@ -62,7 +62,7 @@ def save_checkpoint(
     ... )
     >>> path = Path(tempfile.mkdtemp())
     >>> save_checkpoint(
-    ...     backbone, path, backbone.architecture,
+    ...     backbone, path, backbone.checkpoint_format,
     ...     backbone.published_arguments(), 2**20,
     ... )
     >>> sorted(file.name for file in path.iterdir())
@@ -70,9 +70,9 @@ def save_checkpoint(
     """
     settings = settings or {}
     refuse_quantized(model)
-    matches = match(model, architecture.rules)
+    matches = match(model, checkpoint_format.rules)
     dtype = model.dtype_policy.variable_dtype
-    config = architecture.write_config(arguments, settings.get("config"))
+    config = checkpoint_format.write_config(arguments, settings.get("config"))
     config.update(settings.get("special_tokens", {}))
     if settings.get("config") is None:
         # Or transformers takes those of another vocabulary.

@@ -1,7 +1,7 @@
 """Stretched rotary positions in a `config.json`."""
 
 from keras_moe.blocks.yarn import Yarn
-from keras_moe.checkpoints.architecture import look_up
+from keras_moe.checkpoints.checkpoint_format import look_up
 from keras_moe.checkpoints.rope_config import SPELLINGS
 from keras_moe.checkpoints.rope_config import rope_kind
 from keras_moe.checkpoints.rope_config import rope_settings

@@ -77,21 +77,20 @@ def find(model):
 
     from keras_moe import models
     from keras_moe.checkpoints.checkpoint_folder import CONFIG
-    from keras_moe.checkpoints.keras_hub_folder import read_config
     from keras_moe.cli.language_model import model_file
     from keras_moe.models.family_router import with_router
-    from keras_moe.models.preset_folder import published_folder
+    from keras_moe.models.preset_folder import open_preset
     from keras_moe.models.registry import task_class
 
     if model in models.PRESETS:
         return model, *models.preset(model)
     if model.startswith("hf://") or (Path(model) / CONFIG).is_file():
-        folder = published_folder(model, weights=False)
+        folder = open_preset(model, weights=False)
         if folder is not None:
-            config = read_config(folder)
+            config = folder.config
             backbone_class = task_class(config).backbone_cls
-            architecture = backbone_class.architecture_of(config)
-            arguments = backbone_class.read_arguments(architecture, config)
+            checkpoint_format = backbone_class.format_of(config)
+            arguments = backbone_class.read_arguments(checkpoint_format, config)
             return model, backbone_class, arguments
     if not Path(model).exists():
         raise ValueError(

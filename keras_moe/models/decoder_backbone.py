@@ -1,44 +1,57 @@
 """What all decoder-only backbones share."""
 
+import dataclasses
+from typing import Any
+
 import keras
 import keras_hub
 from keras import ops
 
 from keras_moe.blocks.decoder_block import DecoderBlock
 from keras_moe.blocks.norms import make_norm
+from keras_moe.models.backbone_arguments import BackboneArguments
 from keras_moe.models.decoder_parts import kernel_initializer
+from keras_moe.models.decoder_parts import make_attention
+from keras_moe.models.decoder_parts import make_dense
+from keras_moe.models.decoder_parts import make_sparse
 from keras_moe.models.decoder_parts import make_top_k_router
+from keras_moe.models.family_docstrings import backbone_docstring
 from keras_moe.models.parameter_counts import count_variables
 from keras_moe.models.published_backbone import PublishedBackbone
 from keras_moe.models.sparse_backbone import SparseBackbone
-from keras_moe.routing.validation import check_positive
+from keras_moe.ops.unfilled_variables import build_unfilled
+from keras_moe.routing.combine_weights import CombineWeights
+
+
+@dataclasses.dataclass(kw_only=True)
+class DecoderArguments(BackboneArguments):
+    """The arguments that every decoder has."""
+
+    num_query_heads: int
+    rope_max_wavelength: float = 10_000.0
 
 
 class DecoderBackbone(
     PublishedBackbone, SparseBackbone, keras_hub.models.Backbone
 ):
-    """A decoder-only Transformer, assembled from the parts that it is given.
+    """A decoder-only Transformer, assembled from the parts of a family.
 
-    Not used by itself: each architecture's backbone says which attention and
-    which feed-forward part its layers have.
+    Not used by itself. A family names its `arguments_class`, and overrides
+    what is its own: its attention, its feed-forward part, its router.
 
     Args:
-        arguments: dict, the architecture's own constructor arguments. They
-            become attributes and the configuration. `vocabulary_size`,
-            `num_layers`, `hidden_dim`, `layer_norm_epsilon` are among them;
-            `tie_embedding_weights` and `dropout` may be.
-        attention: function of a layer's index that returns its attention.
-        feed_forward: function of a layer's index that returns its sparse or
-            dense part.
-        extra_feed_forward: optional function of a layer's index that returns
-            a third part, or `None`.
+        **kwargs: arguments of the family, and of `keras_hub.models.Backbone`.
+
+    Attributes:
+        arguments_class: subclass of `DecoderArguments`.
         norm: kind of all norms, as for `keras_moe.blocks.make_norm`.
         sandwich_norms: bool, as for `DecoderBlock`.
-        embedding_multiplier: float, multiplies the embedded tokens.
-        output_multiplier: float, multiplies the logits.
+        activation: of experts and dense layers.
         keep_first_token: bool, whether a sequence's first token is a real
             one whatever the padding mask says (OpenMoE).
-        dtype: optional dtype policy or its name.
+        embedding_multiplier: float, multiplies the embedded tokens; a
+            family's argument or 1.
+        output_multiplier: float, multiplies the logits; the same.
 
     Inputs: `token_ids`, int32 (B, L), and `padding_mask`, int32 or bool
     (B, L), 1 or True = real token.
@@ -46,57 +59,50 @@ class DecoderBackbone(
     Outputs: float tensor of shape (B, L, H).
     """
 
-    def __init__(
-        self,
-        arguments,
-        attention,
-        feed_forward,
-        extra_feed_forward=lambda index: None,
-        norm="rms",
-        sandwich_norms=False,
-        embedding_multiplier=1.0,
-        output_multiplier=1.0,
-        keep_first_token=False,
-        dtype=None,
-        **kwargs,
-    ):
-        check_positive(
-            vocabulary_size=arguments["vocabulary_size"],
-            num_layers=arguments["num_layers"],
-            hidden_dim=arguments["hidden_dim"],
-        )
-        epsilon = arguments["layer_norm_epsilon"]
+    norm = "rms"
+    sandwich_norms = False
+    activation: Any = "silu"
+    keep_first_token = False
+    embedding_multiplier = 1.0
+    output_multiplier = 1.0
+
+    def __init_subclass__(cls, **kwargs):
+        super().__init_subclass__(**kwargs)
+        if "arguments_class" in vars(cls) and cls.__doc__:
+            cls.__doc__ = backbone_docstring(cls, cls.__doc__)
+
+    def __init__(self, **kwargs):
+        arguments, kwargs = self.take_arguments(kwargs)
+        epsilon, dtype = arguments.layer_norm_epsilon, arguments.dtype
+        self.keep_arguments(arguments)
 
         # === Layers ===
         # Under a RematScope, only attention and feed-forward are recomputed.
         with keras.RematScope(mode=None):
             self.token_embedding = keras.layers.ReversibleEmbedding(
-                arguments["vocabulary_size"],
-                arguments["hidden_dim"],
-                tie_weights=arguments.get("tie_embedding_weights", False),
+                arguments.vocabulary_size,
+                arguments.hidden_dim,
+                tie_weights=arguments.tie_embedding_weights,
                 embeddings_initializer=kernel_initializer(),
                 reverse_dtype="float32",
                 dtype=dtype,
                 name="token_embedding",
             )
-            self.final_norm = make_norm(norm, epsilon, dtype, "final_norm")
+            self.final_norm = make_norm(self.norm, epsilon, dtype, "final_norm")
         self.decoder_blocks = [
             DecoderBlock(
-                attention(index),
-                feed_forward(index),
+                self.make_attention(arguments, index),
+                self.make_feed_forward(arguments, index),
                 epsilon,
-                arguments.get("dropout", 0.0),
-                norm,
-                sandwich_norms,
-                extra_feed_forward(index),
+                arguments.dropout,
+                self.norm,
+                self.sandwich_norms,
+                self.make_extra_feed_forward(arguments, index),
                 dtype=dtype,
                 name=f"decoder_block_{index}",
             )
-            for index in range(arguments["num_layers"])
+            for index in range(arguments.num_layers)
         ]
-        self.embedding_multiplier = embedding_multiplier
-        self.output_multiplier = output_multiplier
-        self.keep_first_token = keep_first_token
 
         # === Functional Model ===
         inputs = {
@@ -108,15 +114,53 @@ class DecoderBackbone(
         outputs = self.hidden_states(*inputs.values())
         super().__init__(inputs=inputs, outputs=outputs, dtype=dtype, **kwargs)
 
-        # === Config ===
-        self._arguments = dict(arguments)
-        for name, value in arguments.items():
-            if name != "router":
-                setattr(self, name, value)
+    @classmethod
+    def make_attention(cls, arguments, index):
+        """Make a layer's attention.
+
+        Args:
+            arguments: of the family's `arguments_class`.
+            index: int, the layer's number, from 0.
+
+        Returns:
+            Layer, as for `DecoderBlock`.
+        """
+        return make_attention(arguments)
+
+    @classmethod
+    def make_feed_forward(cls, arguments, index):
+        """Make a layer's sparse or dense part.
+
+        Args:
+            arguments: of the family's `arguments_class`.
+            index: int, the layer's number, from 0.
+
+        Returns:
+            Layer, as for `DecoderBlock`.
+        """
+        if arguments.is_sparse(index):
+            router = cls.make_router(arguments)
+            return make_sparse(arguments, router, activation=cls.activation)
+        return make_dense(arguments, cls.activation)
+
+    @classmethod
+    def make_extra_feed_forward(cls, arguments, index):
+        """Make a layer's third part.
+
+        Args:
+            arguments: of the family's `arguments_class`.
+            index: int, the layer's number, from 0.
+
+        Returns:
+            Layer, as for `DecoderBlock`; `None` for no such part.
+        """
 
     @classmethod
     def family_router(cls, arguments):
-        return make_top_k_router(arguments)
+        normalize = getattr(arguments, "normalize_combine_weights", None)
+        return make_top_k_router(
+            arguments, combine_weights=CombineWeights(normalize=normalize)
+        )
 
     def hidden_states(
         self, token_ids, padding_mask, layer_intercept_fn=lambda x, index: x
@@ -181,10 +225,15 @@ class DecoderBackbone(
         Returns:
             `keras_moe.models.ParameterCounts`.
         """
-        return count_variables(cls, config)
-
-    def get_config(self):
-        return {**super().get_config(), **self._arguments}
+        backbone = build_unfilled(lambda: cls(**config))
+        embedding = backbone.token_embedding
+        looked_up = [] if embedding.tie_weights else [embedding.embeddings]
+        cached = sum(
+            block.attention.cached_numbers_per_token()
+            for block in backbone.decoder_blocks
+        )
+        counts = count_variables(backbone, looked_up)
+        return counts._replace(cache_bytes_per_token=2 * cached)
 
 
 def _with_first_token(padding_mask):

@@ -4,6 +4,7 @@ import keras
 
 from keras_moe.blocks.grouped_query_attention import GroupedQueryAttention
 from keras_moe.layers.feed_forward import FeedForward
+from keras_moe.layers.shared_expert_moe import SharedExpertMoE
 from keras_moe.layers.sparse_moe import SparseMoE
 from keras_moe.layers.top_k_router import TopKRouter
 
@@ -17,46 +18,63 @@ def kernel_initializer():
     return keras.initializers.RandomNormal(stddev=0.02)
 
 
-def make_attention(arguments, dtype, **quirks):
+# Arguments of the backbone that the attention has under the same name.
+OF_ATTENTION = (
+    "clip_query_key_value",
+    "head_dim",
+    "layer_norm_epsilon",
+    "rope_max_wavelength",
+    "rope_scaling_factor",
+    "sliding_window",
+)
+
+
+def make_attention(arguments, **quirks):
     """Make a layer's grouped-query attention.
 
     Args:
-        arguments: dict, the backbone's arguments.
-        dtype: optional dtype policy or its name.
+        arguments: of the backbone; those that the attention has too are
+            passed on, and `use_attention_bias` is for all four projections.
         **quirks: further arguments of `GroupedQueryAttention`.
 
     Returns:
         `GroupedQueryAttention`.
     """
+    shared = {
+        name: getattr(arguments, name)
+        for name in OF_ATTENTION
+        if hasattr(arguments, name)
+    }
+    if getattr(arguments, "use_attention_bias", False):
+        shared.update(use_query_key_value_bias=True, use_output_bias=True)
     return GroupedQueryAttention(
-        arguments["num_query_heads"],
-        arguments["num_key_value_heads"],
-        arguments.get("head_dim"),
-        rope_max_wavelength=arguments["rope_max_wavelength"],
-        **quirks,
+        arguments.num_query_heads,
+        arguments.num_key_value_heads,
+        **{**shared, **quirks},
         kernel_initializer=kernel_initializer(),
-        dtype=dtype,
+        dtype=arguments.dtype,
         name="attention",
     )
 
 
-def make_dense(intermediate_dim, dtype, activation="silu", name="feed_forward"):
+def make_dense(arguments, activation="silu", name="feed_forward"):
     """Make a layer's dense gated part.
 
     Args:
-        intermediate_dim: int I.
-        dtype: optional dtype policy or its name.
+        arguments: of the backbone; `dense_intermediate_dim` is its width, or
+            `intermediate_dim` where it is none.
         activation: of the gate.
         name: of the layer.
 
     Returns:
         `FeedForward`.
     """
+    width = getattr(arguments, "dense_intermediate_dim", None)
     return FeedForward(
-        intermediate_dim,
+        width or arguments.intermediate_dim,
         activation,
         kernel_initializer=kernel_initializer(),
-        dtype=dtype,
+        dtype=arguments.dtype,
         name=name,
     )
 
@@ -65,70 +83,62 @@ def make_top_k_router(arguments, **settings):
     """Make a decoder family's own router.
 
     Args:
-        arguments: dict, the backbone's arguments.
+        arguments: of the backbone.
         **settings: further arguments of `TopKRouter`.
 
     Returns:
         `TopKRouter`.
     """
     return TopKRouter(
-        arguments["num_experts"],
-        arguments["top_k"],
+        arguments.num_experts,
+        arguments.top_k,
         **settings,
         kernel_initializer=kernel_initializer(),
         name="router",
     )
 
 
-def make_sparse(
-    arguments,
-    router,
-    dtype,
-    layer_class=SparseMoE,
-    name="sparse_moe",
-    **quirks,
-):
+def make_sparse(arguments, router, **quirks):
     """Make a layer's sparse part.
 
     Args:
-        arguments: dict, the backbone's arguments.
+        arguments: of the backbone.
         router: `Router`, not built.
-        dtype: optional dtype policy or its name.
-        layer_class: `SparseMoE` or `SharedExpertMoE`.
-        name: of the layer.
-        **quirks: further arguments of `layer_class`.
+        **quirks: further arguments of `SparseMoE`.
 
     Returns:
-        A `layer_class`.
+        `SparseMoE`.
     """
-    return layer_class(
-        arguments["num_experts"],
-        arguments["intermediate_dim"],
-        arguments["top_k"],
+    return SparseMoE(
+        arguments.num_experts,
+        arguments.intermediate_dim,
+        arguments.top_k,
         router=router,
         **quirks,
         kernel_initializer=kernel_initializer(),
-        dtype=dtype,
-        name=name,
+        dtype=arguments.dtype,
+        name="sparse_moe",
     )
 
 
-def is_sparse(index, arguments):
-    """Tell whether a layer has experts.
+def make_shared_expert(arguments, router, **quirks):
+    """Make a layer's sparse part with shared experts.
 
     Args:
-        index: int, the layer's number, from 0.
-        arguments: dict with `expert_layer_stride` n: layers n - 1, 2n - 1,
-            ... are sparse; and optionally `dense_layers`, exceptions.
+        arguments: of the backbone.
+        router: `Router`, not built.
+        **quirks: further arguments of `SharedExpertMoE`.
 
     Returns:
-        bool.
-
-    Example:
-
-    >>> arguments = {"expert_layer_stride": 2, "dense_layers": [3]}
-    >>> [is_sparse(index, arguments) for index in range(6)]
-    [False, True, False, False, False, True]
+        `SharedExpertMoE`.
     """
-    exception = index in arguments.get("dense_layers", ())
-    return not exception and (index + 1) % arguments["expert_layer_stride"] == 0
+    return SharedExpertMoE(
+        arguments.num_experts,
+        arguments.intermediate_dim,
+        arguments.top_k,
+        router=router,
+        **quirks,
+        kernel_initializer=kernel_initializer(),
+        dtype=arguments.dtype,
+        name="shared_expert_moe",
+    )

@@ -16,36 +16,36 @@ def check_expressible(backbone, arguments):
         arguments: dict, its `published_arguments()`.
 
     Returns:
-        `keras_moe.checkpoints.Architecture`, the format.
+        `keras_moe.checkpoints.CheckpointFormat`, the format.
 
     Raises:
         ValueError: If there is no format, or an argument would be lost.
     """
-    architecture = backbone.architecture
+    checkpoint_format = backbone.checkpoint_format
     name = type(backbone).__name__
-    if architecture is None:
+    if checkpoint_format is None:
         raise ValueError(
-            "Expected a backbone with an `architecture`, its published "
+            "Expected a backbone with a `checkpoint_format`, its published "
             f"format. Received: {name} without. Use `save_to_preset` or "
             "`save` instead."
         )
-    written = architecture.write_config(arguments)
-    read = backbone.read_arguments(architecture, written)
+    written = checkpoint_format.write_config(arguments)
+    read = backbone.read_arguments(checkpoint_format, written)
     lost = [
         *_lost_arguments(backbone, arguments, read),
         *_lost_of_router(backbone, arguments, read),
     ]
     if lost:
         raise ValueError(
-            f"Expected arguments that a {architecture.model_type} config.json "
-            f"can express. Received: {', '.join(lost)}. Use `save_to_preset` "
-            "or `save` instead."
+            f"Expected arguments that a {checkpoint_format.model_type} "
+            f"config.json can express. Received: {', '.join(lost)}. Use "
+            "`save_to_preset` or `save` instead."
         )
-    return architecture
+    return checkpoint_format
 
 
 def _lost_arguments(backbone, arguments, read):
-    defaults = inspect.signature(type(backbone).__init__).parameters
+    defaults = inspect.signature(type(backbone)).parameters
     return [
         f"{name}={arguments[name]!r}"
         for name in defaults
@@ -56,7 +56,11 @@ def _lost_arguments(backbone, arguments, read):
 
 
 def _lost_of_router(backbone, arguments, read):
-    router = type(backbone).make_router({**arguments, "router": None, **read})
+    backbone_class = type(backbone)
+    values = {**arguments, "router": None, **read}
+    router = backbone_class.make_router(
+        backbone_class.arguments_class.pick(values)
+    )
     if inference_config(router) == inference_config(backbone.router):
         return []
     return [f"router={backbone.router!r}"]

@@ -1,7 +1,5 @@
 """The router of a family's sparse layers, and how a user changes it."""
 
-import inspect
-
 import keras
 
 from keras_moe.balancing import ExpertBias
@@ -105,11 +103,11 @@ def with_router(arguments, backbone_class):
     router = arguments.get("router") or {}
     if not given or not isinstance(router, dict) or "class_name" in router:
         return arguments
-    parameters = inspect.signature(backbone_class.__init__).parameters
-    defaults = {name: each.default for name, each in parameters.items()}
+    arguments_class = backbone_class.arguments_class
 
     def family_router():
-        return backbone_class.family_router({**defaults, **arguments})
+        own = arguments_class.pick({**arguments, "router": None})
+        return backbone_class.family_router(own)
 
     changes = {**_changes(given, family_router()), **router}
     config = router_config(changes, family_router)

@@ -3,8 +3,9 @@
 import math
 from typing import NamedTuple
 
+from keras_moe.layers.sparse_moe import SparseMoE
 from keras_moe.models.registry import preset
-from keras_moe.ops.unfilled_variables import build_unfilled
+from keras_moe.ops.all_layers import all_layers
 
 
 class ParameterCounts(NamedTuple):
@@ -60,43 +61,30 @@ def parameter_counts(model, **config):
     return model.parameter_counts(**config)
 
 
-def count_variables(backbone_class, config):
-    """Count a decoder-only model by building it without values.
+def count_variables(backbone, looked_up=()):
+    """Count what one token meets of a backbone.
 
     Args:
-        backbone_class: a `DecoderBackbone`.
-        config: dict, its constructor arguments.
+        backbone: a backbone, which may be without values.
+        looked_up: matrices that are no part of a product: embeddings.
 
     Returns:
         `ParameterCounts`.
     """
-    backbone = build_unfilled(lambda: backbone_class(**config))
-    embeddings = backbone.token_embedding
-    tied = embeddings.tie_weights
+    looked_up = {id(variable) for variable in looked_up}
     total = active = flops = 0
     for variable in backbone.weights:
         size = math.prod(variable.shape)
         total += size
         active += size
-        looked_up = variable is embeddings.embeddings and not tied
-        if len(variable.shape) > 1 and not looked_up:
+        if len(variable.shape) > 1 and id(variable) not in looked_up:
             flops += 2 * size
-    for experts, top_k in _expert_banks(backbone):
-        for variable in experts.trainable_variables:
+    for layer in all_layers(backbone):
+        if not isinstance(layer, SparseMoE):
+            continue
+        for variable in layer.experts.trainable_variables:
             size = math.prod(variable.shape)
-            unused = size - size * top_k // experts.num_experts
+            unused = size - size * layer.router.top_k // layer.num_experts
             active -= unused
             flops -= 2 * unused
-    cached = sum(
-        block.attention.cached_numbers_per_token()
-        for block in backbone.decoder_blocks
-    )
-    return ParameterCounts(total, active, flops, 2 * cached)
-
-
-def _expert_banks(backbone):
-    for block in backbone.decoder_blocks:
-        sparse = block.feed_forward
-        sparse = getattr(sparse, "routed_experts", sparse)
-        if hasattr(sparse, "experts"):
-            yield sparse.experts, sparse.router.top_k
+    return ParameterCounts(total, active, flops)

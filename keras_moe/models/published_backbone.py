@@ -3,18 +3,14 @@
 import json
 import warnings
 
-from keras_moe.checkpoints.architecture import Architecture
-from keras_moe.checkpoints.keras_hub_folder import read_config
+from keras_moe.checkpoints.checkpoint_format import CheckpointFormat
 from keras_moe.checkpoints.load import load_checkpoint
-from keras_moe.checkpoints.published_settings import read_settings
 from keras_moe.checkpoints.redundant import tied_head
 from keras_moe.checkpoints.save import save_checkpoint
 from keras_moe.models.expressible import check_expressible
 from keras_moe.models.family_router import settings_of
 from keras_moe.models.family_router import with_router
-from keras_moe.models.preset_folder import is_of_keras_hub
-from keras_moe.models.preset_folder import open_folder
-from keras_moe.models.preset_folder import published_folder
+from keras_moe.models.preset_folder import open_preset
 from keras_moe.models.registry import register_presets
 from keras_moe.models.registry import task_class
 from keras_moe.models.tokenizer_files import files_of
@@ -35,16 +31,16 @@ class PublishedBackbone:
             again; `from_preset`, `save` and `save_to_preset` keep it.
 
     Attributes:
-        architecture: `keras_moe.checkpoints.Architecture`, what is written
-            and read; `None` for a model without published files.
-        also_architectures: tuple of others, read only: keras-hub's own class
+        checkpoint_format: `keras_moe.checkpoints.CheckpointFormat`, what is
+            written and read; `None` for a model without published files.
+        other_formats: tuple of others, read only: keras-hub's own class
             of the same model.
         published_presets: dict from the name of a published size to
             constructor arguments.
     """
 
-    architecture: Architecture | None = None
-    also_architectures: tuple = ()
+    checkpoint_format: CheckpointFormat | None = None
+    other_formats: tuple = ()
     published_presets: dict = {}
 
     def __init_subclass__(cls, **kwargs):
@@ -90,40 +86,43 @@ class PublishedBackbone:
             ValueError: If files are missing or damaged, or belong to another
                 architecture.
         """
-        path = published_folder(preset, load_weights)
-        if path is None:
+        folder = open_preset(preset, load_weights)
+        if folder is None:
             return super().from_preset(str(preset), load_weights, **kwargs)
-        config = read_config(path)
-        architecture = cls.architecture_of(config)
-        folder = open_folder(path) if load_weights else None
-        arguments = cls.read_arguments(architecture, config, kwargs)
+        config = folder.config
+        checkpoint_format = cls.format_of(config)
+        tensors = folder.tensors if load_weights else None
+        arguments = cls.read_arguments(checkpoint_format, config, kwargs)
         if arguments.get("tie_embedding_weights") and not (
-            folder is None or "tie_embedding_weights" in kwargs
+            tensors is None or "tie_embedding_weights" in kwargs
         ):
-            arguments["tie_embedding_weights"] = _is_tied(folder, architecture)
+            arguments["tie_embedding_weights"] = _is_tied(
+                tensors, checkpoint_format
+            )
         backbone = cls(**arguments)
-        if not is_of_keras_hub(path):
-            settings = read_settings(path)
-            if folder is not None:
-                settings["config"].update(architecture.settings_of(folder))
+        settings = folder.settings
+        if settings is not None:
+            if tensors is not None:
+                said = checkpoint_format.settings_of(tensors)
+                settings["config"].update(said)
             backbone._keep(settings)
-        if folder is not None:
-            load_checkpoint(backbone, folder, architecture)
+        if tensors is not None:
+            load_checkpoint(backbone, tensors, checkpoint_format)
         return backbone
 
     @classmethod
-    def read_arguments(cls, architecture, config, changes=None):
+    def read_arguments(cls, checkpoint_format, config, changes=None):
         """Translate a `config.json` to constructor arguments.
 
         Args:
-            architecture: what wrote it.
+            checkpoint_format: what wrote it.
             config: dict.
             changes: optional dict of arguments in place of the folder's.
 
         Returns:
             dict.
         """
-        arguments = architecture.read_config(config)
+        arguments = checkpoint_format.read_config(config)
         return with_router({**arguments, **(changes or {})}, cls)
 
     @classmethod
@@ -133,27 +132,27 @@ class PublishedBackbone:
         Returns:
             tuple of str.
         """
-        return sum((each.model_types for each in cls._architectures()), ())
+        return sum((each.model_types for each in cls._formats()), ())
 
     @classmethod
-    def _architectures(cls):
-        own = () if cls.architecture is None else (cls.architecture,)
-        return own + cls.also_architectures
+    def _formats(cls):
+        own = () if cls.checkpoint_format is None else (cls.checkpoint_format,)
+        return own + cls.other_formats
 
     @classmethod
-    def architecture_of(cls, config):
+    def format_of(cls, config):
         """Find how the files beside a configuration are laid out.
 
         Args:
             config: dict.
 
         Returns:
-            `keras_moe.checkpoints.Architecture`.
+            `keras_moe.checkpoints.CheckpointFormat`.
 
         Raises:
             ValueError: If it is another class's; names the known ones.
         """
-        for each in cls._architectures():
+        for each in cls._formats():
             if config.get("model_type") in each.model_types:
                 return each
         task = task_class(config)
@@ -186,11 +185,11 @@ class PublishedBackbone:
                 f"max_shard_size={max_shard_size!r}."
             )
         arguments = self.published_arguments()
-        architecture = check_expressible(self, arguments)
+        checkpoint_format = check_expressible(self, arguments)
         save_checkpoint(
             self,
             path,
-            architecture,
+            checkpoint_format,
             arguments,
             int(max_shard_size * GIB),
             settings_with(tokenizer, self.published_settings),
@@ -206,9 +205,9 @@ class PublishedBackbone:
         return {**self.get_config(), **settings_of(self.router)}
 
 
-def _is_tied(folder, architecture):
+def _is_tied(folder, checkpoint_format):
     """Whether the files hold no head, or one that equals the embedding."""
-    head = tied_head(architecture.rules)
+    head = tied_head(checkpoint_format.rules)
     if head is None or head[0] not in folder.shapes:
         return True
     name, redundant = head

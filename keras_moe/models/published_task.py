@@ -1,7 +1,6 @@
 """Tasks whose published weights can be loaded and written back."""
 
-from keras_moe.checkpoints.keras_hub_folder import read_config
-from keras_moe.models.preset_folder import published_folder
+from keras_moe.models.preset_folder import open_preset
 from keras_moe.models.registry import register_task
 from keras_moe.models.registry import task_class
 
@@ -42,27 +41,27 @@ class PublishedTask:
             ValueError: If files are missing or damaged, or belong to another
                 architecture.
         """
-        path = published_folder(preset)
-        if path is None:
+        folder = open_preset(preset)
+        if folder is None:
             return super().from_preset(str(preset), load_weights, **kwargs)
         if cls.backbone_cls is None:
-            cls = task_class(read_config(path))
+            cls = task_class(folder.config)
         task_arguments = {
             name: kwargs.pop(name)
             for name in ("preprocessor", "name")
             if name in kwargs
         }
         if "preprocessor" not in task_arguments:
-            task_arguments["preprocessor"] = cls.published_preprocessor(path)
-        backbone = cls.backbone_cls.from_preset(path, load_weights, **kwargs)
+            task_arguments["preprocessor"] = cls.published_preprocessor(folder)
+        backbone = cls.backbone_cls.from_preset(folder, load_weights, **kwargs)
         return cls(backbone, **task_arguments)  # type: ignore[call-arg]
 
     @classmethod
-    def published_preprocessor(cls, path):
+    def published_preprocessor(cls, folder):
         """Make the preprocessor of a folder in the layout of Hugging Face.
 
         Args:
-            path: of the folder.
+            folder: `PresetFolder`.
 
         Returns:
             keras-hub preprocessor.

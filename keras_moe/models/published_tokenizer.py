@@ -1,13 +1,11 @@
 """From a published folder to keras-hub's tokenizer."""
 
-from pathlib import Path
-
 from keras_moe.checkpoints.checkpoint_folder import CONFIG
-from keras_moe.checkpoints.checkpoint_folder import read_json
 from keras_moe.checkpoints.checkpoint_folder import shorten
 from keras_moe.checkpoints.published_settings import GENERATION_CONFIG
 from keras_moe.models.json_tokenizer import TOKENIZER_JSON
 from keras_moe.models.json_tokenizer import JsonTokenizer
+from keras_moe.models.preset_folder import PresetFolder
 from keras_moe.models.sentence_piece_tokenizer import SentencePieceTokenizer
 from keras_moe.models.tokenizer_files import TOKENIZER_CONFIG
 from keras_moe.models.tokenizer_files import read_files
@@ -27,7 +25,7 @@ def tokenizer_of(folder, start_token_id=None):
     SentencePiece, if there is one.
 
     Args:
-        folder: path in the layout of Hugging Face.
+        folder: path in the layout of Hugging Face, or `PresetFolder`.
         start_token_id: optional int, for published tokenizers that put it
             before a text in code of their own.
 
@@ -37,18 +35,20 @@ def tokenizer_of(folder, start_token_id=None):
     Raises:
         ValueError: If there is no tokenizer of a kind that is known here.
     """
-    folder = Path(folder)
+    folder = PresetFolder.of(folder)
     settings = _Settings(folder)
     try:
-        tokenizer = _tokenizer(folder)
+        tokenizer = _tokenizer(folder.path)
     except Exception as error:  # SentencePiece has no class of its own.
         raise ValueError(
-            f"Expected a tokenizer that is known in {folder}. Received: "
+            f"Expected a tokenizer that is known in {folder.path}. Received: "
             f"{error} {CURE}"
         ) from error
     end_token_id, *others = settings.ends(tokenizer)
     pad_token_id = settings.token_id(tokenizer, "pad")
-    tokenizer.published_files = read_files(folder, tokenizer.published_name)
+    tokenizer.published_files = read_files(
+        folder.path, tokenizer.published_name
+    )
     tokenizer.set_special_token_ids(
         end_token_id,
         end_token_id if pad_token_id is None else pad_token_id,
@@ -77,11 +77,10 @@ class _Settings:
     """What the folder's settings say of special tokens."""
 
     def __init__(self, folder):
-        self.folder = folder
-        self.tokenizer, self.generation, self.model = (
-            read_json(folder / name) if (folder / name).is_file() else {}
-            for name in (TOKENIZER_CONFIG, GENERATION_CONFIG, CONFIG)
-        )
+        self.folder = folder.path
+        self.tokenizer = folder.read(TOKENIZER_CONFIG)
+        self.generation = folder.read(GENERATION_CONFIG)
+        self.model = folder.read(CONFIG)
 
     def token_id(self, tokenizer, kind):
         """Return the id of the `"bos"`, `"eos"` or `"pad"` token."""

@@ -1,26 +1,37 @@
 """What our backbones share beyond keras-hub's."""
 
+import inspect
+
+from keras_moe.models.backbone_arguments import BackboneArguments
+from keras_moe.models.family_docstrings import with_arguments
 from keras_moe.models.family_router import make_router
 from keras_moe.models.family_router import router_config
 from keras_moe.models.family_router import with_router
 from keras_moe.models.sparse_model import SparseModel
 from keras_moe.ops.all_layers import all_layers
-from keras_moe.ops.plain_numbers import to_plain
 
 
 class SparseBackbone(SparseModel):
     """A backbone with experts, whose attention learns adapters.
 
-    Stands before `keras_hub.models.Backbone`. What its constructor was given
-    is `_arguments`, with the `router` as a configuration or `None`.
+    Stands before `keras_hub.models.Backbone`. A family names its
+    `arguments_class`.
     """
+
+    arguments_class: type[BackboneArguments] = BackboneArguments
+
+    def __init_subclass__(cls, **kwargs):
+        super().__init_subclass__(**kwargs)
+        if "arguments_class" in vars(cls):
+            cls.__signature__ = _signature(cls.arguments_class)
+            cls.__doc__ = with_arguments(cls.__doc__, cls.arguments_class)
 
     @classmethod
     def family_router(cls, arguments):
         """Make the router that this family has of its own.
 
         Args:
-            arguments: dict, all constructor arguments.
+            arguments: of the family's `arguments_class`.
 
         Returns:
             `keras_moe.layers.Router`, not built.
@@ -28,43 +39,56 @@ class SparseBackbone(SparseModel):
         raise NotImplementedError
 
     @classmethod
-    def own_arguments(cls, names):
-        """Pick the constructor's arguments out of `locals()`.
+    def take_arguments(cls, kwargs):
+        """Part a constructor's arguments from Keras'.
 
         Args:
-            names: dict, `locals()` at the top of `__init__`.
+            kwargs: dict, all that the constructor was given.
 
         Returns:
-            dict without `self`, `dtype` and `kwargs`, and with the router as
-            a configuration.
+            The family's arguments, with the router as a configuration, and a
+            dict of the others.
         """
-        others = ("self", "dtype", "kwargs", "__class__")
-        arguments = {
-            name: to_plain(names[name]) for name in names if name not in others
-        }
-        arguments["router"] = router_config(
-            arguments["router"], lambda: cls.family_router(arguments)
+        arguments = cls.arguments_class.pick(kwargs)
+        arguments.router = router_config(
+            arguments.router, lambda: cls.family_router(arguments)
         )
-        return arguments
+        names = cls.arguments_class.names()
+        others = {name: kwargs[name] for name in kwargs if name not in names}
+        return arguments, others
+
+    def keep_arguments(self, arguments):
+        """Let arguments become attributes, but for the router.
+
+        Args:
+            arguments: from `take_arguments`.
+        """
+        self._arguments = arguments
+        for name, value in arguments.to_config().items():
+            if name != "router":
+                setattr(self, name, value)
 
     @classmethod
     def make_router(cls, arguments):
         """Make the router of one sparse layer.
 
         Args:
-            arguments: dict from `own_arguments`.
+            arguments: from `take_arguments`.
 
         Returns:
             `keras_moe.layers.Router`, not built.
         """
         return make_router(
-            arguments["router"], lambda: cls.family_router(arguments)
+            arguments.router, lambda: cls.family_router(arguments)
         )
 
     @property
     def router(self):
         """A router like those of the sparse layers, not built."""
         return type(self).make_router(self._arguments)
+
+    def get_config(self):
+        return {**super().get_config(), **self._arguments.to_config()}
 
     @classmethod
     def from_config(cls, config):
@@ -109,3 +133,10 @@ def _freeze_bias(layer):
     bias = getattr(layer, "bias", None)
     if bias is not None:
         bias.trainable = False
+
+
+def _signature(arguments_class):
+    signature = inspect.signature(arguments_class)
+    ordered = [signature.parameters[name] for name in arguments_class.names()]
+    more = inspect.Parameter("kwargs", inspect.Parameter.VAR_KEYWORD)
+    return inspect.Signature([*ordered, more])

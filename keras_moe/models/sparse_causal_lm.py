@@ -4,12 +4,12 @@ import keras
 import keras_hub
 from keras import ops
 
+from keras_moe.models.family_docstrings import task_docstring
 from keras_moe.models.generative_task import GenerativeTask
 from keras_moe.models.next_token import as_prompt
 from keras_moe.models.next_token import check_max_length
 from keras_moe.models.next_token import prompt_lengths
 from keras_moe.models.next_token import widen_cache
-from keras_moe.models.preset_folder import is_of_keras_hub
 from keras_moe.models.prompts import check_if_known
 from keras_moe.models.published_task import PublishedTask
 from keras_moe.models.sparse_causal_lm_preprocessor import preprocessor_of
@@ -34,6 +34,11 @@ class SparseCausalLM(
     Outputs: float32 logits of shape (B, L, V).
     """
 
+    def __init_subclass__(cls, **kwargs):
+        super().__init_subclass__(**kwargs)
+        if "backbone_cls" in vars(cls) and cls.__doc__:
+            cls.__doc__ = task_docstring(cls, cls.__doc__)
+
     def __init__(self, backbone, preprocessor=None, **kwargs):
         # === Layers ===
         self.backbone = backbone
@@ -51,10 +56,11 @@ class SparseCausalLM(
         return self.backbone.keep_first_token
 
     @classmethod
-    def published_preprocessor(cls, path):
-        if is_of_keras_hub(path):
-            return keras_hub.models.CausalLMPreprocessor.from_preset(str(path))
-        return preprocessor_of(path)
+    def published_preprocessor(cls, folder):
+        if folder.is_of_keras_hub:
+            path = str(folder.path)
+            return keras_hub.models.CausalLMPreprocessor.from_preset(path)
+        return preprocessor_of(folder)
 
     def prefill(self, token_ids, padding_mask=None, max_length=None):
         """Read prompts once and keep what the next tokens will look at.

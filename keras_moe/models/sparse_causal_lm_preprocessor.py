@@ -6,8 +6,7 @@ import keras_hub
 from keras_moe.models.any_backbone import AnyBackbone
 from keras_moe.models.decoder_backbone import DecoderBackbone
 from keras_moe.models.json_tokenizer import JsonTokenizer
-from keras_moe.models.preset_folder import is_of_keras_hub
-from keras_moe.models.preset_folder import published_folder
+from keras_moe.models.preset_folder import open_preset
 from keras_moe.models.published_tokenizer import tokenizer_of
 
 
@@ -50,17 +49,17 @@ class SparseCausalLMPreprocessor(keras_hub.models.CausalLMPreprocessor):
         Raises:
             ValueError: If the tokenizer is of no kind that is known here.
         """
-        path = published_folder(preset, weights=False)
-        if path is None or is_of_keras_hub(path):
+        folder = open_preset(preset, weights=False)
+        if folder is None or folder.is_of_keras_hub:
             return super().from_preset(str(preset), **kwargs)
-        return cls(tokenizer_of(path), **kwargs)
+        return cls(tokenizer_of(folder), **kwargs)
 
 
 def preprocessor_of(folder, start_token_id=None):
     """Make the preprocessor of a published folder.
 
     Args:
-        folder: path in the layout of Hugging Face.
+        folder: path in the layout of Hugging Face, or `PresetFolder`.
         start_token_id: as for `tokenizer_of`.
 
     Returns:

@@ -224,7 +224,7 @@ def test_nothing_changes_before_everything_is_checked(
     with pytest.raises(ValueError, match=message):
         backbone = model.backbone
         load_checkpoint(
-            backbone, CheckpointFolder(folder), backbone.architecture
+            backbone, CheckpointFolder(folder), backbone.checkpoint_format
         )
     for old, new in zip(before, trained(model), strict=True):
         np.testing.assert_array_equal(old, new)
@@ -288,7 +288,9 @@ def test_a_large_checkpoint_is_read_piece_by_piece(tmp_path, monkeypatch):
     # NumPy's memory. A variable may keep the array that it was given, on JAX
     # always, on TensorFlow by chance; that is the model's memory.
     tracemalloc.start()
-    load_checkpoint(backbone, CheckpointFolder(tmp_path), backbone.architecture)
+    load_checkpoint(
+        backbone, CheckpointFolder(tmp_path), backbone.checkpoint_format
+    )
     kept, peak = tracemalloc.get_traced_memory()
     del backbone
     gc.collect()

@@ -434,15 +434,15 @@ def test_a_quantized_model_is_refused(make_model, tmp_path, mode):
     assert not (tmp_path / "folder").exists()
     before = CheckpointFolder(tmp_path / "before")
     with pytest.raises(ValueError, match="quantized in .*kernel"):
-        load_checkpoint(backbone, before, backbone.architecture)
+        load_checkpoint(backbone, before, backbone.checkpoint_format)
 
 
 def without_a_rule(monkeypatch):
     """Takes the embedding's rule from Mixtral's table."""
-    architecture = MixtralBackbone.architecture
-    assert architecture.rules[0].ours == ("token_embedding.embeddings",)
-    changed = architecture._replace(rules=architecture.rules[1:])
-    monkeypatch.setattr(MixtralBackbone, "architecture", changed)
+    checkpoint_format = MixtralBackbone.checkpoint_format
+    assert checkpoint_format.rules[0].ours == ("token_embedding.embeddings",)
+    changed = checkpoint_format._replace(rules=checkpoint_format.rules[1:])
+    monkeypatch.setattr(MixtralBackbone, "checkpoint_format", changed)
 
 
 @pytest.mark.parametrize("trainable", [True, False])
@@ -465,7 +465,7 @@ def test_a_frozen_model_is_loaded_whole_or_not_at_all(
     frozen = make_model().backbone
     frozen.trainable = False
     folder = CheckpointFolder(tmp_path)
-    load_checkpoint(frozen, folder, frozen.architecture)
+    load_checkpoint(frozen, folder, frozen.checkpoint_format)
     for ours, theirs in zip(frozen.weights, backbone.weights, strict=True):
         np.testing.assert_array_equal(to_numpy(ours), to_numpy(theirs))
     kept = tensors(tmp_path)
@@ -473,7 +473,7 @@ def test_a_frozen_model_is_loaded_whole_or_not_at_all(
     safetensors.numpy.save_file(kept, tmp_path / WEIGHTS)
     folder = CheckpointFolder(tmp_path)
     with pytest.raises(ValueError, match=r"1 missing \(model.norm.weight\)"):
-        load_checkpoint(frozen, folder, frozen.architecture)
+        load_checkpoint(frozen, folder, frozen.checkpoint_format)
     # A table without the rule would leave the weight as it was made.
     without_a_rule(monkeypatch)
     kept["model.norm.weight"] = kept["model.layers.0.input_layernorm.weight"]
@@ -481,7 +481,7 @@ def test_a_frozen_model_is_loaded_whole_or_not_at_all(
     safetensors.numpy.save_file(kept, tmp_path / WEIGHTS)
     folder = CheckpointFolder(tmp_path)
     with pytest.raises(ValueError, match="Expected a rule for every variable"):
-        load_checkpoint(frozen, folder, frozen.architecture)
+        load_checkpoint(frozen, folder, frozen.checkpoint_format)
 
 
 def test_adapters_are_merged_into_what_is_written(make_model, logits, tmp_path):
@@ -518,7 +518,7 @@ def test_a_checkpoint_replaces_a_weight_and_its_adapters(make_model, tmp_path):
     other.enable_lora(2)
     for variable in other.trainable_variables:
         variable.assign(np.ones(variable.shape))
-    load_checkpoint(other, CheckpointFolder(tmp_path), other.architecture)
+    load_checkpoint(other, CheckpointFolder(tmp_path), other.checkpoint_format)
     other.save_pretrained(tmp_path / "again")
     assert same_tensors(tensors(tmp_path), tensors(tmp_path / "again"))
 

@@ -193,9 +193,9 @@ def test_inspect_shows_a_preset():
 
 def test_inspect_reads_a_published_folder_without_its_weights(tmp_path):
     _, arguments = preset("mixtral_8x7b")
-    parameters = inspect.signature(MixtralBackbone.__init__).parameters
+    parameters = inspect.signature(MixtralBackbone).parameters
     defaults = {name: each.default for name, each in parameters.items()}
-    config = MixtralBackbone.architecture.write_config(
+    config = MixtralBackbone.checkpoint_format.write_config(
         {**defaults, **arguments, "jitter_noise": 0.0}
     )
     (tmp_path / "config.json").write_text(json.dumps(config))

@@ -189,7 +189,7 @@ class Contract:
     @pytest.mark.once
     def test_both_spellings_of_the_configuration_are_read(self, name):
         config = CheckpointFolder(self.folder(name)).config
-        read = self.task.backbone_cls.architecture.read_config
+        read = self.task.backbone_cls.checkpoint_format.read_config
         assert read(self.published(config)) == read(config)
 
     @pytest.mark.once

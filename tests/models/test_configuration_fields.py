@@ -184,13 +184,13 @@ def make_config(family, **settings):
 
 def read_config(family, config):
     config = config if isinstance(config, dict) else config.to_dict()
-    return architecture_of(config).read_config(config)
+    return format_of(config).read_config(config)
 
 
-def architecture_of(config):
+def format_of(config):
     from keras_moe.models.registry import task_class
 
-    return task_class(config).backbone_cls.architecture
+    return task_class(config).backbone_cls.checkpoint_format
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -246,10 +246,10 @@ def test_heads_that_turn_in_part_are_refused(family, inside):
 def test_what_is_absent_is_transformers_default(family):
     cls = getattr(transformers, f"{family}Config")
     defaults = cls().to_dict()
-    architecture = architecture_of(defaults)
+    checkpoint_format = format_of(defaults)
     required = {
         field.theirs
-        for field in architecture.fields
+        for field in checkpoint_format.fields
         if not isinstance(field.default, bool | int | float | None | tuple)
     }
     aliases = {"num_local_experts", "num_experts", "n_routed_experts"}

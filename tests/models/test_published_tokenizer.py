@@ -24,6 +24,7 @@ from keras_moe.models import MixtralBackbone
 from keras_moe.models import MixtralCausalLM
 from keras_moe.models.json_tokenizer import JsonTokenizer
 from keras_moe.models.openmoe import OpenMoECausalLM
+from keras_moe.models.preset_folder import PresetFolder
 from keras_moe.models.sparse_causal_lm_preprocessor import preprocessor_of
 
 CORPUS = [
@@ -376,7 +377,9 @@ def test_a_tokenizer_is_saved_with_its_model(library, proto, tmp_path, kind):
 def test_openmoe_starts_with_its_padding(library, tmp_path):
     settings = {"eos_token": "</s>", "pad_token": "<s>"}
     write(tmp_path, library("unigram"), tokenizer_config=settings)
-    tokenizer = OpenMoECausalLM.published_preprocessor(tmp_path).tokenizer
+    tokenizer = OpenMoECausalLM.published_preprocessor(
+        PresetFolder(tmp_path)
+    ).tokenizer
     assert tokenizer.start_token_id == 0
 
 

@@ -5,9 +5,9 @@ Three matrices hold a layer's experts, one holds its queries, keys and values;
 dictionaries of their own, `attn_config` and `ffn_config`.
 """
 
-from keras_moe.checkpoints.architecture import Architecture
-from keras_moe.checkpoints.architecture import Field
-from keras_moe.checkpoints.architecture import look_up
+from keras_moe.checkpoints.checkpoint_format import CheckpointFormat
+from keras_moe.checkpoints.checkpoint_format import Field
+from keras_moe.checkpoints.checkpoint_format import look_up
 from keras_moe.checkpoints.decoder_rules import BLOCK
 from keras_moe.checkpoints.decoder_rules import router_rule
 from keras_moe.checkpoints.layouts import LINEAR
@@ -64,7 +64,7 @@ def _float(power):
     return None if power is None else float(power)
 
 
-DBRX = Architecture(
+DBRX = CheckpointFormat(
     model_type="dbrx",
     class_name="DbrxForCausalLM",
     fixed={

@@ -2,9 +2,9 @@
 
 from itertools import chain
 
-from keras_moe.checkpoints.architecture import DECODER_FIELDS
-from keras_moe.checkpoints.architecture import Field
-from keras_moe.checkpoints.architecture import look_up
+from keras_moe.checkpoints.checkpoint_format import DECODER_FIELDS
+from keras_moe.checkpoints.checkpoint_format import Field
+from keras_moe.checkpoints.checkpoint_format import look_up
 from keras_moe.checkpoints.decoder_rules import BLOCK
 from keras_moe.checkpoints.decoder_rules import LAYER
 from keras_moe.checkpoints.decoder_rules import attention_norm_rule
@@ -103,10 +103,7 @@ def rules():
             f"{LAYER}.mlp.shared_experts",
         ),
         router_rule(within="routed_experts."),
-        *experts_rules(
-            f"{LAYER}.mlp.experts",
-            ours=f"{BLOCK}.feed_forward.routed_experts.experts",
-        ),
+        *experts_rules(ours=f"{BLOCK}.feed_forward.routed_experts.experts"),
     )
 
 

@@ -1,7 +1,7 @@
 """DeepSeek-V2's files: deepseek-ai/DeepSeek-V2, -V2-Lite, -V2.5, -Coder-V2."""
 
-from keras_moe.checkpoints.architecture import Architecture
-from keras_moe.checkpoints.architecture import look_up
+from keras_moe.checkpoints.checkpoint_format import CheckpointFormat
+from keras_moe.checkpoints.checkpoint_format import look_up
 from keras_moe.checkpoints.yarn_config import default_length
 from keras_moe.models.deepseek_v2 import deepseek_files
 
@@ -30,7 +30,7 @@ def _write_more(arguments):
     }
 
 
-DEEPSEEK_V2 = Architecture(
+DEEPSEEK_V2 = CheckpointFormat(
     model_type="deepseek_v2",
     class_name="DeepseekV2ForCausalLM",
     fixed={

@@ -2,9 +2,9 @@
 
 import re
 
-from keras_moe.checkpoints.architecture import Architecture
-from keras_moe.checkpoints.architecture import Field
-from keras_moe.checkpoints.architecture import look_up
+from keras_moe.checkpoints.checkpoint_format import CheckpointFormat
+from keras_moe.checkpoints.checkpoint_format import Field
+from keras_moe.checkpoints.checkpoint_format import look_up
 from keras_moe.checkpoints.decoder_rules import BLOCK
 from keras_moe.checkpoints.decoder_rules import LAYER
 from keras_moe.checkpoints.rules import rule
@@ -39,7 +39,7 @@ def _ignored(config):
     )
 
 
-DEEPSEEK_V3 = Architecture(
+DEEPSEEK_V3 = CheckpointFormat(
     model_type="deepseek_v3",
     class_name="DeepseekV3ForCausalLM",
     fixed={

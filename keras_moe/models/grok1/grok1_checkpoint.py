@@ -22,15 +22,15 @@ published in one function: its experts use the exact GELU where `jax.nn.gelu`
 is the tanh approximation. We follow the published code.
 """
 
-from keras_moe.checkpoints.architecture import DECODER_FIELDS
-from keras_moe.checkpoints.architecture import Architecture
-from keras_moe.checkpoints.architecture import Field
+from keras_moe.checkpoints.checkpoint_format import DECODER_FIELDS
+from keras_moe.checkpoints.checkpoint_format import CheckpointFormat
+from keras_moe.checkpoints.checkpoint_format import Field
 from keras_moe.checkpoints.decoder_rules import BLOCK
 from keras_moe.checkpoints.decoder_rules import LAYER
+from keras_moe.checkpoints.decoder_rules import attention_rules
+from keras_moe.checkpoints.decoder_rules import experts_rules
+from keras_moe.checkpoints.decoder_rules import model_rules
 from keras_moe.checkpoints.decoder_rules import router_rule
-from keras_moe.checkpoints.layouts import EXPERTS
-from keras_moe.checkpoints.layouts import LINEAR
-from keras_moe.checkpoints.layouts import LINEAR_FROM_HEADS
 from keras_moe.checkpoints.rope_config import read_plain_rope
 from keras_moe.checkpoints.rope_config import write_plain_rope
 from keras_moe.checkpoints.rules import rule
@@ -43,41 +43,7 @@ NORMS = {
 }
 
 
-def _attention_rules():
-    return tuple(
-        rule(
-            f"{BLOCK}.attention.{ours}.kernel",
-            f"{LAYER}.attn.{theirs}_proj.weight",
-            layout=layout,
-        )
-        for ours, theirs, layout in (
-            ("query", "q", LINEAR),
-            ("key", "k", LINEAR),
-            ("value", "v", LINEAR),
-            ("output_dense", "o", LINEAR_FROM_HEADS),
-        )
-    )
-
-
-def _feed_forward_rules():
-    each = f"{LAYER}.moe_block.experts." + "{expert}"
-    return (
-        router_rule(f"{LAYER}.moe_block.gate.weight"),
-        rule(
-            f"{BLOCK}.feed_forward.experts.gate_up.kernel",
-            f"{each}.linear.weight",
-            f"{each}.linear_v.weight",
-            layout=EXPERTS,
-        ),
-        rule(
-            f"{BLOCK}.feed_forward.experts.down.kernel",
-            f"{each}.linear_1.weight",
-            layout=EXPERTS,
-        ),
-    )
-
-
-GROK1 = Architecture(
+GROK1 = CheckpointFormat(
     model_type="grok-1",
     class_name="Grok1ModelForCausalLM",
     fields=(
@@ -103,19 +69,18 @@ GROK1 = Architecture(
     # The port's own code knows no other base than 10,000.
     write_more=write_plain_rope,
     rules=(
-        rule("token_embedding.embeddings", "model.embed_tokens.weight"),
-        rule("final_norm.scale", "model.norm.scale"),
-        rule(
-            "token_embedding.reverse_embeddings",
-            "lm_head.weight",
-            layout=LINEAR,
-            spare=True,
-        ),
+        *model_rules(final_norm="model.norm.scale"),
         *(
             rule(f"{BLOCK}.{ours}.scale", f"{LAYER}.{theirs}.scale")
             for ours, theirs in NORMS.items()
         ),
-        *_attention_rules(),
-        *_feed_forward_rules(),
+        *attention_rules(within="attn"),
+        router_rule(f"{LAYER}.moe_block.gate.weight"),
+        *experts_rules(
+            f"{LAYER}.moe_block.experts",
+            gate="linear",
+            up="linear_v",
+            down="linear_1",
+        ),
     ),
 )

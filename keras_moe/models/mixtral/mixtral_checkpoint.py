@@ -1,13 +1,11 @@
 """Mixtral's files: mistralai/Mixtral-8x7B-v0.1 and its relatives."""
 
-from keras_moe.checkpoints.architecture import DECODER_FIELDS
-from keras_moe.checkpoints.architecture import Architecture
-from keras_moe.checkpoints.architecture import Field
-from keras_moe.checkpoints.architecture import key_value_heads
-from keras_moe.checkpoints.decoder_rules import attention_rules
+from keras_moe.checkpoints.checkpoint_format import DECODER_FIELDS
+from keras_moe.checkpoints.checkpoint_format import CheckpointFormat
+from keras_moe.checkpoints.checkpoint_format import Field
+from keras_moe.checkpoints.checkpoint_format import query_heads
+from keras_moe.checkpoints.decoder_rules import decoder_rules
 from keras_moe.checkpoints.decoder_rules import experts_rules
-from keras_moe.checkpoints.decoder_rules import model_rules
-from keras_moe.checkpoints.decoder_rules import norm_rules
 from keras_moe.checkpoints.decoder_rules import router_rule
 from keras_moe.checkpoints.layouts import LINEAR
 from keras_moe.checkpoints.rope_config import read_plain_rope
@@ -19,16 +17,22 @@ FUSED_GATE = Source(("model.layers.{layer}.mlp.gate.weight",), LINEAR)
 
 
 def _read_more(config):
-    return {**read_plain_rope(config, 1e6), **key_value_heads(config, 8)}
+    return read_plain_rope(config, 1e6)
 
 
-MIXTRAL = Architecture(
+def _key_value_heads(config):
+    # Where it is absent: not so many as there are for queries.
+    null = "num_key_value_heads" in config
+    return query_heads(config) if null else 8
+
+
+MIXTRAL = CheckpointFormat(
     model_type="mixtral",
     class_name="MixtralForCausalLM",
     fixed={"hidden_act": "silu"},
     fields=(
         *DECODER_FIELDS,
-        Field("num_key_value_heads", "num_key_value_heads", None),
+        Field("num_key_value_heads", "num_key_value_heads", _key_value_heads),
         Field("head_dim", "head_dim", None),
         Field("intermediate_size", "intermediate_dim"),
         Field("num_local_experts", "num_experts"),
@@ -41,9 +45,7 @@ MIXTRAL = Architecture(
     read_more=_read_more,
     write_more=write_plain_rope,
     rules=(
-        *model_rules(),
-        *norm_rules(),
-        *attention_rules(),
+        *decoder_rules(),
         router_rule(f"{SPARSE}.gate.weight", otherwise=(FUSED_GATE,)),
         *experts_rules(
             f"{SPARSE}.experts",

@@ -1,7 +1,7 @@
 """How keras-hub's own Mixtral lies in a preset's folder."""
 
-from keras_moe.checkpoints.architecture import Architecture
-from keras_moe.checkpoints.architecture import Field
+from keras_moe.checkpoints.checkpoint_format import CheckpointFormat
+from keras_moe.checkpoints.checkpoint_format import Field
 from keras_moe.checkpoints.decoder_rules import BLOCK
 from keras_moe.checkpoints.keras_hub_rules import HUB_FIELDS
 from keras_moe.checkpoints.keras_hub_rules import LAYER
@@ -13,7 +13,7 @@ from keras_moe.checkpoints.rules import rule
 SPARSE = "_sparse_moe_block"
 EXPERTS = f"{LAYER}/{SPARSE}/expert_bank"
 
-MIXTRAL_OF_KERAS_HUB = Architecture(
+MIXTRAL_OF_KERAS_HUB = CheckpointFormat(
     model_type="keras_hub>MixtralBackbone",
     class_name="MixtralBackbone",
     fields=(

@@ -1,30 +1,22 @@
 """OLMoE's files: allenai/OLMoE-1B-7B-0924 and its relatives."""
 
-from keras_moe.checkpoints.architecture import DECODER_FIELDS
-from keras_moe.checkpoints.architecture import Architecture
-from keras_moe.checkpoints.architecture import Field
-from keras_moe.checkpoints.architecture import key_value_heads
-from keras_moe.checkpoints.decoder_rules import LAYER
-from keras_moe.checkpoints.decoder_rules import attention_rules
+from keras_moe.checkpoints.checkpoint_format import DECODER_FIELDS
+from keras_moe.checkpoints.checkpoint_format import CheckpointFormat
+from keras_moe.checkpoints.checkpoint_format import Field
+from keras_moe.checkpoints.checkpoint_format import query_heads
+from keras_moe.checkpoints.decoder_rules import decoder_rules
 from keras_moe.checkpoints.decoder_rules import experts_rules
-from keras_moe.checkpoints.decoder_rules import model_rules
-from keras_moe.checkpoints.decoder_rules import norm_rules
 from keras_moe.checkpoints.decoder_rules import router_rule
 from keras_moe.checkpoints.rope_config import read_plain_rope
 from keras_moe.checkpoints.rope_config import write_plain_rope
 
-
-def _read_more(config):
-    return {**read_plain_rope(config), **key_value_heads(config)}
-
-
-OLMOE = Architecture(
+OLMOE = CheckpointFormat(
     model_type="olmoe",
     class_name="OlmoeForCausalLM",
     fixed={"hidden_act": "silu"},
     fields=(
         *DECODER_FIELDS,
-        Field("num_key_value_heads", "num_key_value_heads", None),
+        Field("num_key_value_heads", "num_key_value_heads", query_heads),
         Field("intermediate_size", "intermediate_dim"),
         Field("num_experts", "num_experts"),
         Field("num_experts_per_tok", "top_k"),
@@ -34,13 +26,11 @@ OLMOE = Architecture(
         Field("rms_norm_eps", "layer_norm_epsilon", 1e-5),
         Field("tie_word_embeddings", "tie_embedding_weights", False),
     ),
-    read_more=_read_more,
+    read_more=read_plain_rope,
     write_more=write_plain_rope,
     rules=(
-        *model_rules(),
-        *norm_rules(),
-        *attention_rules(),
+        *decoder_rules(),
         router_rule(),
-        *experts_rules(f"{LAYER}.mlp.experts"),
+        *experts_rules(),
     ),
 )

@@ -1,22 +1,39 @@
 """The OpenMoE decoder without its head."""
 
+import dataclasses
+
 import keras
 
 from keras_moe.balancing import LoadBalancingLoss
 from keras_moe.balancing import RouterZLoss
 from keras_moe.checkpoints.checkpoint_folder import shorten
+from keras_moe.models.backbone_arguments import argument
+from keras_moe.models.decoder_backbone import DecoderArguments
 from keras_moe.models.decoder_backbone import DecoderBackbone
-from keras_moe.models.decoder_parts import is_sparse
 from keras_moe.models.decoder_parts import make_attention
 from keras_moe.models.decoder_parts import make_dense
-from keras_moe.models.decoder_parts import make_sparse
 from keras_moe.models.decoder_parts import make_top_k_router
 from keras_moe.models.openmoe.openmoe_checkpoint import OPENMOE
 from keras_moe.models.openmoe.openmoe_checkpoint import OWN_KEYS
 from keras_moe.models.openmoe.openmoe_presets import OPENMOE_PRESETS
 from keras_moe.ops.gated_activation import swiglu
 from keras_moe.routing.combine_weights import CombineWeights
-from keras_moe.routing.validation import check_positive
+
+
+@dataclasses.dataclass(kw_only=True)
+class OpenMoEArguments(DecoderArguments):
+    """The arguments of `OpenMoEBackbone`."""
+
+    num_key_value_heads: int = argument(
+        "int M, a divisor of N; published with N."
+    )
+    intermediate_dim: int = argument(
+        "int I, width of each branch, dense or expert."
+    )
+    head_dim: int = argument("int D.")
+    top_k: int = 2
+    expert_layer_stride: int = 4
+    rope_max_wavelength: float = argument("float.", 10_000.0)
 
 
 @keras.saving.register_keras_serializable(package="keras_moe")
@@ -42,112 +59,27 @@ class OpenMoEBackbone(DecoderBackbone):
     At inference no token is dropped. The published code drops what exceeds
     a capacity factor of 2.0 over the whole batch, so that a text's result
     depends on its neighbours.
-
-    Args:
-        vocabulary_size: int V.
-        num_layers: int.
-        num_query_heads: int N.
-        num_key_value_heads: int M, a divisor of N; published with N.
-        hidden_dim: int H.
-        intermediate_dim: int I, width of each branch, dense or expert.
-        num_experts: int E.
-        head_dim: int D.
-        top_k: int K, experts per token.
-        expert_layer_stride: int n: layers n - 1, 2n - 1, ... are sparse, the
-            others dense.
-        rope_max_wavelength: float.
-        layer_norm_epsilon: float.
-        dropout: float, after attention and feed-forward while training.
-        router: optional `keras_moe.layers.Router`, whose configuration each
-            sparse layer's router takes, or a dict of arguments that change
-            the model's own router, such as `{"balancing": None}`.
-        tie_embedding_weights: bool, one matrix for embedding and head.
-        dtype: optional dtype policy or its name.
-
-    Inputs: `token_ids`, int32 (B, L), and `padding_mask`, int32 or bool
-    (B, L), 1 or True = real token.
-
-    Outputs: float tensor of shape (B, L, H).
-
-    Raises:
-        ValueError: If a size is not positive or sizes do not fit together.
-
-    Example:
-
-    >>> import numpy as np
-    >>> from keras_moe.models.openmoe import OpenMoEBackbone
-    >>> backbone = OpenMoEBackbone(
-    ...     vocabulary_size=64, num_layers=2, num_query_heads=4,
-    ...     num_key_value_heads=4, hidden_dim=16, intermediate_dim=32,
-    ...     num_experts=4, head_dim=6, expert_layer_stride=2,
-    ... )
-    >>> token_ids = np.ones((1, 5), "int32")
-    >>> outputs = backbone(
-    ...     {"token_ids": token_ids, "padding_mask": np.ones_like(token_ids)}
-    ... )
-    >>> tuple(outputs.shape)
-    (1, 5, 16)
     """
 
-    architecture = OPENMOE
+    arguments_class = OpenMoEArguments
+    checkpoint_format = OPENMOE
     published_presets = OPENMOE_PRESETS
-
-    def __init__(
-        self,
-        vocabulary_size,
-        num_layers,
-        num_query_heads,
-        num_key_value_heads,
-        hidden_dim,
-        intermediate_dim,
-        num_experts,
-        head_dim,
-        top_k=2,
-        expert_layer_stride=4,
-        rope_max_wavelength=10_000.0,
-        layer_norm_epsilon=1e-6,
-        dropout=0.0,
-        router=None,
-        tie_embedding_weights=False,
-        dtype=None,
-        **kwargs,
-    ):
-        arguments = self.own_arguments(locals())
-        check_positive(expert_layer_stride=expert_layer_stride)
-
-        def attention(index):
-            return make_attention(arguments, dtype, attention_scale=1.0)
-
-        def dense(name):
-            return make_dense(intermediate_dim, dtype, swiglu, name)
-
-        def feed_forward(index):
-            if not is_sparse(index, arguments):
-                return dense("feed_forward")
-            return make_sparse(
-                arguments,
-                self.make_router(arguments),
-                dtype,
-                activation=swiglu,
-            )
-
-        def extra_feed_forward(index):
-            sparse = is_sparse(index, arguments)
-            return dense("extra_feed_forward") if sparse else None
-
-        super().__init__(
-            arguments,
-            attention,
-            feed_forward,
-            extra_feed_forward,
-            keep_first_token=True,
-            dtype=dtype,
-            **kwargs,
-        )
+    activation = staticmethod(swiglu)
+    keep_first_token = True
 
     @classmethod
-    def architecture_of(cls, config):
-        architecture = super().architecture_of(config)
+    def make_attention(cls, arguments, index):
+        return make_attention(arguments, attention_scale=1.0)
+
+    @classmethod
+    def make_extra_feed_forward(cls, arguments, index):
+        if arguments.is_sparse(index):
+            return make_dense(arguments, swiglu, "extra_feed_forward")
+        return None
+
+    @classmethod
+    def format_of(cls, config):
+        checkpoint_format = super().format_of(config)
         missing = [key for key in OWN_KEYS if config.get(key) is None]
         if missing:
             raise ValueError(
@@ -156,7 +88,7 @@ class OpenMoEBackbone(DecoderBackbone):
                 f"{shorten(missing)}. For a dense Llama, use "
                 "`keras_hub.models.LlamaCausalLM`."
             )
-        return architecture
+        return checkpoint_format
 
     @classmethod
     def family_router(cls, arguments):

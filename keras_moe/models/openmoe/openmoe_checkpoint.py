@@ -14,15 +14,13 @@ In flaxformer's words, from which the weights come: `wi_0` of shape (H, 2I) is
 SiLU is applied to; `wi_1` is `up_proj`.
 """
 
-from keras_moe.checkpoints.architecture import DECODER_FIELDS
-from keras_moe.checkpoints.architecture import Architecture
-from keras_moe.checkpoints.architecture import Field
+from keras_moe.checkpoints.checkpoint_format import DECODER_FIELDS
+from keras_moe.checkpoints.checkpoint_format import CheckpointFormat
+from keras_moe.checkpoints.checkpoint_format import Field
 from keras_moe.checkpoints.decoder_rules import BLOCK
 from keras_moe.checkpoints.decoder_rules import LAYER
-from keras_moe.checkpoints.decoder_rules import attention_rules
+from keras_moe.checkpoints.decoder_rules import decoder_rules
 from keras_moe.checkpoints.decoder_rules import feed_forward_rules
-from keras_moe.checkpoints.decoder_rules import model_rules
-from keras_moe.checkpoints.decoder_rules import norm_rules
 from keras_moe.checkpoints.decoder_rules import router_rule
 from keras_moe.checkpoints.layouts import side_by_side
 from keras_moe.checkpoints.rope_config import check_plain_rope
@@ -83,7 +81,7 @@ def _defaults(arguments):
     return FOR_THEIR_CODE
 
 
-OPENMOE = Architecture(
+OPENMOE = CheckpointFormat(
     model_type="openmoe",
     also_model_types=("llama",),
     class_name="OpenMoeForCausalLM",
@@ -109,9 +107,7 @@ OPENMOE = Architecture(
     always=_always,
     defaults=_defaults,
     rules=(
-        *model_rules(),
-        *norm_rules(),
-        *attention_rules(),
+        *decoder_rules(),
         *feed_forward_rules(f"{BLOCK}.feed_forward", f"{LAYER}.mlp"),
         router_rule(f"{LAYER}.mlp.gate_weight"),
         rule(

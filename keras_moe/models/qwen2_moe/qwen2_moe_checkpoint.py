@@ -1,15 +1,13 @@
 """Qwen2-MoE's files: Qwen/Qwen1.5-MoE-A2.7B, Qwen/Qwen2-57B-A14B."""
 
-from keras_moe.checkpoints.architecture import Architecture
-from keras_moe.checkpoints.architecture import Field
-from keras_moe.checkpoints.architecture import look_up
+from keras_moe.checkpoints.checkpoint_format import CheckpointFormat
+from keras_moe.checkpoints.checkpoint_format import Field
+from keras_moe.checkpoints.checkpoint_format import look_up
 from keras_moe.checkpoints.decoder_rules import BLOCK
 from keras_moe.checkpoints.decoder_rules import LAYER
-from keras_moe.checkpoints.decoder_rules import attention_rules
+from keras_moe.checkpoints.decoder_rules import decoder_rules
 from keras_moe.checkpoints.decoder_rules import experts_rules
 from keras_moe.checkpoints.decoder_rules import feed_forward_rules
-from keras_moe.checkpoints.decoder_rules import model_rules
-from keras_moe.checkpoints.decoder_rules import norm_rules
 from keras_moe.checkpoints.decoder_rules import router_rule
 from keras_moe.checkpoints.layouts import LINEAR
 from keras_moe.checkpoints.rope_config import read_plain_rope
@@ -35,7 +33,7 @@ def _read_more(config):
     return read_plain_rope(config)
 
 
-QWEN2_MOE = Architecture(
+QWEN2_MOE = CheckpointFormat(
     model_type="qwen2_moe",
     class_name="Qwen2MoeForCausalLM",
     # Which layers slide changed between transformers 4 and 5, and no
@@ -50,14 +48,10 @@ QWEN2_MOE = Architecture(
     read_more=_read_more,
     write_more=write_plain_rope,
     rules=(
-        *model_rules(),
-        *norm_rules(),
-        *attention_rules(),
+        *decoder_rules(),
         *feed_forward_rules(SPARSE, f"{LAYER}.mlp"),  # In the dense layers.
         router_rule(within="routed_experts."),
-        *experts_rules(
-            f"{LAYER}.mlp.experts", ours=f"{SPARSE}.routed_experts.experts"
-        ),
+        *experts_rules(ours=f"{SPARSE}.routed_experts.experts"),
         *feed_forward_rules(
             f"{SPARSE}.shared_experts", f"{LAYER}.mlp.shared_expert"
         ),

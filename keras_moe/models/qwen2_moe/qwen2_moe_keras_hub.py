@@ -1,7 +1,7 @@
 """How keras-hub's own Qwen-MoE lies in a preset's folder."""
 
-from keras_moe.checkpoints.architecture import Architecture
-from keras_moe.checkpoints.architecture import Field
+from keras_moe.checkpoints.checkpoint_format import CheckpointFormat
+from keras_moe.checkpoints.checkpoint_format import Field
 from keras_moe.checkpoints.decoder_rules import BLOCK
 from keras_moe.checkpoints.keras_hub_rules import HUB_QWEN_FIELDS
 from keras_moe.checkpoints.keras_hub_rules import LAYER
@@ -13,7 +13,7 @@ from keras_moe.checkpoints.rules import rule
 
 WITHIN = "routed_experts."
 
-QWEN2_MOE_OF_KERAS_HUB = Architecture(
+QWEN2_MOE_OF_KERAS_HUB = CheckpointFormat(
     model_type="keras_hub>QwenMoeBackbone",
     class_name="QwenMoeBackbone",
     # keras-hub 0.32 decides for all layers at once, by these two, whether they

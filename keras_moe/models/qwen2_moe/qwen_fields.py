@@ -1,7 +1,7 @@
 """What Qwen2-MoE and Qwen3-MoE configurations have in common."""
 
-from keras_moe.checkpoints.architecture import DECODER_FIELDS
-from keras_moe.checkpoints.architecture import Field
+from keras_moe.checkpoints.checkpoint_format import DECODER_FIELDS
+from keras_moe.checkpoints.checkpoint_format import Field
 
 QWEN_FIELDS = (
     *DECODER_FIELDS,

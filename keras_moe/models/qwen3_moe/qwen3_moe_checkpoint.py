@@ -1,15 +1,13 @@
 """Qwen3-MoE's files: Qwen/Qwen3-30B-A3B, Qwen/Qwen3-235B-A22B."""
 
-from keras_moe.checkpoints.architecture import Architecture
-from keras_moe.checkpoints.architecture import Field
-from keras_moe.checkpoints.architecture import look_up
+from keras_moe.checkpoints.checkpoint_format import CheckpointFormat
+from keras_moe.checkpoints.checkpoint_format import Field
+from keras_moe.checkpoints.checkpoint_format import look_up
 from keras_moe.checkpoints.decoder_rules import BLOCK
 from keras_moe.checkpoints.decoder_rules import LAYER
-from keras_moe.checkpoints.decoder_rules import attention_rules
+from keras_moe.checkpoints.decoder_rules import decoder_rules
 from keras_moe.checkpoints.decoder_rules import experts_rules
 from keras_moe.checkpoints.decoder_rules import feed_forward_rules
-from keras_moe.checkpoints.decoder_rules import model_rules
-from keras_moe.checkpoints.decoder_rules import norm_rules
 from keras_moe.checkpoints.decoder_rules import router_rule
 from keras_moe.checkpoints.rope_config import read_plain_rope
 from keras_moe.checkpoints.rope_config import write_plain_rope
@@ -44,7 +42,7 @@ def _write_more(arguments):
     return config
 
 
-QWEN3_MOE = Architecture(
+QWEN3_MOE = CheckpointFormat(
     model_type="qwen3_moe",
     class_name="Qwen3MoeForCausalLM",
     fixed={"hidden_act": "silu"},
@@ -57,12 +55,10 @@ QWEN3_MOE = Architecture(
     read_more=_read_more,
     write_more=_write_more,
     rules=(
-        *model_rules(),
-        *norm_rules(),
-        *attention_rules(),
+        *decoder_rules(),
         # In the dense layers.
         *feed_forward_rules(f"{BLOCK}.feed_forward", f"{LAYER}.mlp"),
         router_rule(),
-        *experts_rules(f"{LAYER}.mlp.experts"),
+        *experts_rules(),
     ),
 )

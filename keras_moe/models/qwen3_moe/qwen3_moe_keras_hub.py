@@ -1,7 +1,7 @@
 """How keras-hub's own Qwen3-MoE lies in a preset's folder."""
 
-from keras_moe.checkpoints.architecture import Architecture
-from keras_moe.checkpoints.architecture import Field
+from keras_moe.checkpoints.checkpoint_format import CheckpointFormat
+from keras_moe.checkpoints.checkpoint_format import Field
 from keras_moe.checkpoints.decoder_rules import BLOCK
 from keras_moe.checkpoints.keras_hub_rules import HUB_QWEN_FIELDS
 from keras_moe.checkpoints.keras_hub_rules import LAYER
@@ -13,7 +13,7 @@ from keras_moe.checkpoints.rules import rule
 
 ATTENTION = f"{LAYER}/_self_attention_layer"
 
-QWEN3_MOE_OF_KERAS_HUB = Architecture(
+QWEN3_MOE_OF_KERAS_HUB = CheckpointFormat(
     model_type="keras_hub>Qwen3MoeBackbone",
     class_name="Qwen3MoeBackbone",
     # No published model has a window; keras-hub's default is as long as the

@@ -1,5 +1,8 @@
 """Switch Transformer backbone: T5 whose every n-th feed-forward is sparse."""
 
+import dataclasses
+from typing import Any
+
 import keras
 import keras_hub
 
@@ -7,18 +10,83 @@ from keras_moe.blocks.relative_position_bias import RelativePositionBias
 from keras_moe.blocks.t5_decoder_block import T5DecoderBlock
 from keras_moe.blocks.t5_encoder_block import T5EncoderBlock
 from keras_moe.layers import TopKRouter
+from keras_moe.models.backbone_arguments import BackboneArguments
+from keras_moe.models.backbone_arguments import argument
+from keras_moe.models.parameter_counts import count_variables
 from keras_moe.models.published_backbone import PublishedBackbone
 from keras_moe.models.sparse_backbone import SparseBackbone
 from keras_moe.models.switch.switch_checkpoint import SWITCH
 from keras_moe.models.switch.switch_feed_forward import create_feed_forward
-from keras_moe.models.switch.switch_feed_forward import is_sparse_block
-from keras_moe.models.switch.switch_parameter_counts import (
-    switch_parameter_counts,
-)
 from keras_moe.models.switch.switch_presets import SWITCH_PRESETS
-from keras_moe.ops.plain_numbers import plain_numbers
+from keras_moe.ops.all_layers import all_layers
+from keras_moe.ops.unfilled_variables import build_unfilled
 from keras_moe.routing.capacity import Capacity
 from keras_moe.routing.validation import check_positive
+
+
+@dataclasses.dataclass(kw_only=True)
+class SwitchArguments(BackboneArguments):
+    """The arguments of `SwitchBackbone`."""
+
+    num_layers: int = argument("int, number of encoder blocks.")
+    num_heads: int = argument("int N, number of attention heads.")
+    intermediate_dim: int = argument(
+        "int I, width of each expert and dense feed-forward."
+    )
+    num_experts: int = argument("int E, experts in each sparse block.")
+    num_decoder_layers: int | None = argument(
+        "int, number of decoder blocks; `None` means `num_layers`, 0 means an "
+        "encoder only.",
+        None,
+    )
+    key_value_dim: int | None = argument(
+        "int D, width of each head; `None` means H / N.", None
+    )
+    expert_layer_stride: int = argument("int n, every n-th block is sparse.", 2)
+    expert_layer_offset: int = argument(
+        "int, the first sparse block; 1 in Switch, n - 1 in ST-MoE.", 1
+    )
+    use_extra_feed_forward: bool = argument(
+        "bool, whether a sparse block has a dense feed-forward layer after "
+        "its experts, with a norm and a residual of its own; `True` in "
+        "ST-MoE.",
+        False,
+    )
+    top_k: int = argument(
+        "int K, experts per token; 1 in Switch, 2 in ST-MoE, whose weights "
+        "are then divided by their sum.",
+        1,
+    )
+    activation: Any = argument(
+        "activation of experts and dense feed-forward layers.", "relu"
+    )
+    use_gated_activation: bool = argument(
+        'bool, gate them (GEGLU with "gelu").', False
+    )
+    relative_attention_buckets: int = argument(
+        "int, buckets of the position bias.", 32
+    )
+    relative_attention_max_distance: int = argument(
+        "int, distance in tokens from which all positions share one bucket.",
+        128,
+    )
+    dropout: float = argument(
+        "float, share of activations to drop in training.", 0.1
+    )
+    tie_embedding_weights: bool = argument(
+        "bool, whether the language model head shares the token embedding.",
+        True,
+    )
+
+    def __post_init__(self):
+        super().__post_init__()
+        check_positive(num_heads=self.num_heads)
+        if self.num_decoder_layers is None:
+            self.num_decoder_layers = self.num_layers
+        if self.key_value_dim is None:
+            self.key_value_dim = self.hidden_dim // self.num_heads
+        activation = keras.activations.get(self.activation)
+        self.activation = keras.activations.serialize(activation)
 
 
 @keras.saving.register_keras_serializable(package="keras_moe")
@@ -37,38 +105,7 @@ class SwitchBackbone(
     With `num_decoder_layers=0` it is an encoder: the inputs are then
     `token_ids` and `padding_mask`, the output has no decoder part.
 
-    Args:
-        vocabulary_size: int V, number of tokens.
-        num_layers: int, number of encoder blocks.
-        num_heads: int N, number of attention heads.
-        hidden_dim: int H, width of the model.
-        intermediate_dim: int I, width of each expert and dense feed-forward.
-        num_experts: int E, experts in each sparse block.
-        num_decoder_layers: int, number of decoder blocks; `None` means
-            `num_layers`, 0 means an encoder only.
-        key_value_dim: int D, width of each head; `None` means H / N.
-        expert_layer_stride: int n, every n-th block is sparse.
-        expert_layer_offset: int, the first sparse block; 1 in Switch, n - 1
-            in ST-MoE.
-        use_extra_feed_forward: bool, whether a sparse block has a dense
-            feed-forward layer after its experts, with a norm and a residual
-            of its own; `True` in ST-MoE.
-        top_k: int K, experts per token; 1 in Switch, 2 in ST-MoE, whose
-            weights are then divided by their sum.
-        activation: activation of experts and dense feed-forward layers.
-        use_gated_activation: bool, gate them (GEGLU with "gelu").
-        relative_attention_buckets: int, buckets of the position bias.
-        relative_attention_max_distance: int, distance in tokens from which
-            all positions share one bucket.
-        dropout: float, share of activations to drop in training.
-        layer_norm_epsilon: float, added to the mean square.
-        router: optional `keras_moe.layers.Router`, whose configuration each
-            sparse layer's router takes, or a dict of arguments that change
-            the model's own router, such as `{"balancing": None}`.
-        tie_embedding_weights: bool, whether the language model head shares
-            the token embedding.
-        dtype: dtype or dtype policy of the layers.
-        **kwargs: arguments of `keras_hub.models.Backbone`.
+    {arguments}
 
     Inputs (a dictionary):
         encoder_token_ids: int32 tensor of shape (B, Le).
@@ -110,92 +147,22 @@ class SwitchBackbone(
         Raffel et al., 2019, https://arxiv.org/abs/1910.10683.
     """
 
-    architecture = SWITCH
+    arguments_class = SwitchArguments
+    checkpoint_format = SWITCH
     published_presets = SWITCH_PRESETS
 
-    @plain_numbers
-    def __init__(
-        self,
-        vocabulary_size,
-        num_layers,
-        num_heads,
-        hidden_dim,
-        intermediate_dim,
-        num_experts,
-        num_decoder_layers=None,
-        key_value_dim=None,
-        expert_layer_stride=2,
-        expert_layer_offset=1,
-        use_extra_feed_forward=False,
-        top_k=1,
-        activation="relu",
-        use_gated_activation=False,
-        relative_attention_buckets=32,
-        relative_attention_max_distance=128,
-        dropout=0.1,
-        layer_norm_epsilon=1e-6,
-        router=None,
-        tie_embedding_weights=True,
-        dtype=None,
-        **kwargs,
-    ):
-        if num_decoder_layers is None:
-            num_decoder_layers = num_layers
-        if key_value_dim is None:
-            key_value_dim = hidden_dim // num_heads
-        arguments = self.own_arguments(locals())
-        check_positive(
-            vocabulary_size=vocabulary_size,
-            num_layers=num_layers,
-            num_heads=num_heads,
-            hidden_dim=hidden_dim,
-            expert_layer_stride=expert_layer_stride,
-        )
-
-        def feed_forward(sparse):
-            router = self.make_router(arguments) if sparse else None
-            return create_feed_forward(arguments, router, dtype)
-
-        def block(block_class, index, name):
-            sparse = is_sparse_block(
-                index, expert_layer_stride, expert_layer_offset
-            )
-            extra = sparse and use_extra_feed_forward
-            return block_class(
-                num_heads=num_heads,
-                head_dim=key_value_dim,
-                feed_forward=feed_forward(sparse),
-                dropout=dropout,
-                layer_norm_epsilon=layer_norm_epsilon,
-                extra_feed_forward=feed_forward(False) if extra else None,
-                dtype=dtype,
-                name=f"{name}_block_{index}",
-            )
-
-        def position_bias(bidirectional, name):
-            return RelativePositionBias(
-                num_heads,
-                num_buckets=relative_attention_buckets,
-                max_distance=relative_attention_max_distance,
-                bidirectional=bidirectional,
-                embeddings_initializer=keras.initializers.RandomNormal(
-                    stddev=hidden_dim**-0.5
-                ),
-                dtype=dtype,
-                name=name,
-            )
-
-        def norm(name):
-            return keras.layers.RMSNormalization(
-                epsilon=layer_norm_epsilon, dtype=dtype, name=name
-            )
+    def __init__(self, **kwargs):
+        arguments, kwargs = self.take_arguments(kwargs)
+        dtype = arguments.dtype
+        self.keep_arguments(arguments)
+        self.activation = keras.activations.get(arguments.activation)
 
         # === Layers ===
         # Under a RematScope only attention and feed-forward are recomputed.
         with keras.RematScope(mode=None):
             self.token_embedding = keras.layers.ReversibleEmbedding(
-                vocabulary_size,
-                hidden_dim,
+                arguments.vocabulary_size,
+                arguments.hidden_dim,
                 embeddings_initializer=keras.initializers.RandomNormal(
                     stddev=1.0
                 ),
@@ -204,33 +171,29 @@ class SwitchBackbone(
                 name="token_embedding",
             )
             self.stack_dropout = keras.layers.Dropout(
-                dropout, dtype=dtype, name="stack_dropout"
+                arguments.dropout, dtype=dtype, name="stack_dropout"
             )
-            self.encoder_norm = norm("encoder_norm")
-            self.encoder_position_bias = position_bias(
-                True, "encoder_position_bias"
-            )
-            if num_decoder_layers:
-                self.decoder_norm = norm("decoder_norm")
-                self.decoder_position_bias = position_bias(
-                    False, "decoder_position_bias"
-                )
+            self.encoder_norm = self._norm("encoder_norm")
+            self.encoder_position_bias = self._position_bias("encoder")
+            if arguments.num_decoder_layers:
+                self.decoder_norm = self._norm("decoder_norm")
+                self.decoder_position_bias = self._position_bias("decoder")
         self.encoder_transformer_layers = [
-            block(T5EncoderBlock, index, "encoder")
-            for index in range(num_layers)
+            self._block(T5EncoderBlock, index, "encoder")
+            for index in range(arguments.num_layers)
         ]
         self.decoder_transformer_layers = [
-            block(T5DecoderBlock, index, "decoder")
-            for index in range(num_decoder_layers)
+            self._block(T5DecoderBlock, index, "decoder")
+            for index in range(arguments.num_decoder_layers)
         ]
 
         # === Functional model ===
-        prefix = "encoder_" if num_decoder_layers else ""
+        prefix = "encoder_" if arguments.num_decoder_layers else ""
         inputs = _sequence_inputs(prefix)
         token_ids, padding_mask = inputs.values()
         encoded = self.encode(token_ids, padding_mask)
         outputs = {"encoder_sequence_output": encoded}
-        if num_decoder_layers:
+        if arguments.num_decoder_layers:
             decoder_inputs = _sequence_inputs("decoder_")
             decoder_ids, decoder_mask = decoder_inputs.values()
             outputs["decoder_sequence_output"] = self.decode(
@@ -239,14 +202,45 @@ class SwitchBackbone(
             inputs.update(decoder_inputs)
         super().__init__(inputs, outputs, dtype=dtype, **kwargs)
 
-        # === Config ===
-        activation = keras.activations.get(activation)
-        arguments["activation"] = keras.activations.serialize(activation)
-        self._arguments = arguments
-        for name, value in arguments.items():
-            if name != "router":
-                setattr(self, name, value)
-        self.activation = activation
+    def _block(self, block_class, index, stack):
+        arguments = self._arguments
+        sparse = arguments.is_sparse(index)
+        extra = None
+        router = self.make_router(arguments) if sparse else None
+        feed_forward = create_feed_forward(arguments, router)
+        if sparse and arguments.use_extra_feed_forward:
+            extra = create_feed_forward(arguments)
+        return block_class(
+            num_heads=arguments.num_heads,
+            head_dim=arguments.key_value_dim,
+            feed_forward=feed_forward,
+            dropout=arguments.dropout,
+            layer_norm_epsilon=arguments.layer_norm_epsilon,
+            extra_feed_forward=extra,
+            dtype=arguments.dtype,
+            name=f"{stack}_block_{index}",
+        )
+
+    def _position_bias(self, stack):
+        arguments = self._arguments
+        return RelativePositionBias(
+            arguments.num_heads,
+            num_buckets=arguments.relative_attention_buckets,
+            max_distance=arguments.relative_attention_max_distance,
+            bidirectional=stack == "encoder",
+            embeddings_initializer=keras.initializers.RandomNormal(
+                stddev=arguments.hidden_dim**-0.5
+            ),
+            dtype=arguments.dtype,
+            name=f"{stack}_position_bias",
+        )
+
+    def _norm(self, name):
+        return keras.layers.RMSNormalization(
+            epsilon=self._arguments.layer_norm_epsilon,
+            dtype=self._arguments.dtype,
+            name=name,
+        )
 
     def encode(self, token_ids, padding_mask):
         """Encode token ids.
@@ -293,8 +287,8 @@ class SwitchBackbone(
     @classmethod
     def family_router(cls, arguments):
         return TopKRouter(
-            arguments["num_experts"],
-            arguments["top_k"],
+            arguments.num_experts,
+            arguments.top_k,
             jitter_noise=0.01,
             capacity=Capacity(factor=1.25, eval_factor=2.0),
             name="router",
@@ -310,10 +304,24 @@ class SwitchBackbone(
         Returns:
             `keras_moe.models.ParameterCounts`.
         """
-        return switch_parameter_counts(**config)
-
-    def get_config(self):
-        return {**super().get_config(), **self._arguments}
+        backbone = build_unfilled(lambda: cls(**config))
+        tables = [
+            layer.embeddings
+            for layer in all_layers(backbone)
+            if isinstance(layer, RelativePositionBias)
+        ]
+        embedding = backbone.token_embedding.embeddings
+        if not backbone.num_decoder_layers:  # An encoder has no head.
+            return count_variables(backbone, [embedding, *tables])
+        if backbone.tie_embedding_weights:
+            return count_variables(backbone, tables)
+        counts = count_variables(backbone, [embedding, *tables])
+        head = backbone.vocabulary_size * backbone.hidden_dim
+        return counts._replace(
+            total=counts.total + head,
+            active=counts.active + head,
+            flops_per_token=counts.flops_per_token + 2 * head,
+        )
 
 
 def _sequence_inputs(prefix):

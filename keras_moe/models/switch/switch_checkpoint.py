@@ -1,7 +1,7 @@
 """Switch's files: google/switch-base-8 and its relatives."""
 
-from keras_moe.checkpoints.architecture import Architecture
-from keras_moe.checkpoints.architecture import Field
+from keras_moe.checkpoints.checkpoint_format import CheckpointFormat
+from keras_moe.checkpoints.checkpoint_format import Field
 from keras_moe.checkpoints.layouts import EXPERTS
 from keras_moe.checkpoints.layouts import LINEAR
 from keras_moe.checkpoints.layouts import LINEAR_FROM_HEADS
@@ -135,7 +135,7 @@ def _defaults(arguments):
     }
 
 
-SWITCH = Architecture(
+SWITCH = CheckpointFormat(
     model_type="switch_transformers",
     class_name="SwitchTransformersForConditionalGeneration",
     fixed={

@@ -4,7 +4,7 @@ import keras
 import keras_hub
 
 from keras_moe.models.json_tokenizer import JsonTokenizer
-from keras_moe.models.preset_folder import published_folder
+from keras_moe.models.preset_folder import open_preset
 from keras_moe.models.published_tokenizer import tokenizer_of
 from keras_moe.models.switch.switch_backbone import SwitchBackbone
 
@@ -64,10 +64,10 @@ class SwitchTextClassifierPreprocessor(
         Raises:
             ValueError: If the tokenizer is of no kind that is known here.
         """
-        path = published_folder(preset, weights=False)
-        if path is None:
+        folder = open_preset(preset, weights=False)
+        if folder is None:
             return super().from_preset(str(preset), **kwargs)
-        return cls(tokenizer_of(path), **kwargs)
+        return cls(tokenizer_of(folder), **kwargs)
 
     def build(self, input_shape):
         # Not earlier: a saved tokenizer's assets come after it is made.

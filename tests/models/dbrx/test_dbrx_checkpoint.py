@@ -108,7 +108,7 @@ def published_config(**changes):
 def read(config):
     # Through JSON, as a file's.
     config = json.loads(json.dumps(config))
-    return DbrxBackbone.read_arguments(DbrxBackbone.architecture, config)
+    return DbrxBackbone.read_arguments(DbrxBackbone.checkpoint_format, config)
 
 
 @pytest.mark.once
@@ -151,10 +151,10 @@ def test_null_does_not_normalize_and_absence_is_the_sum():
 def test_the_published_whole_number_is_written_as_transformers_takes_it():
     # transformers 5.23 refuses moe_normalize_expert_weights=1, an int, with
     # an error; databricks/dbrx-instruct has it.
-    architecture = DbrxBackbone.architecture
+    checkpoint_format = DbrxBackbone.checkpoint_format
     arguments = {**DBRX_PRESETS["dbrx"], "combine_weights_power": 1}
     arguments["jitter_noise"] = 0.0  # The router's.
-    written = architecture.write_config(arguments)
+    written = checkpoint_format.write_config(arguments)
     power = written["ffn_config"]["moe_normalize_expert_weights"]
     assert power == 1 and isinstance(power, float)
 

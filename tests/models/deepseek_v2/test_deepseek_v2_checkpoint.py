@@ -115,4 +115,6 @@ class TestDeepSeekV2(Contract):
         text = (self.folder("lite") / "config.json").read_text()
         config = {**json.loads(text), **change}
         with pytest.raises(ValueError, match=message):
-            DeepSeekV2CausalLM.backbone_cls.architecture.read_config(config)
+            DeepSeekV2CausalLM.backbone_cls.checkpoint_format.read_config(
+                config
+            )

@@ -206,7 +206,7 @@ def test_what_no_argument_switches_off_moves_the_logits(name, wrong):
 
 @pytest.mark.once
 def test_the_published_configuration_is_the_preset():
-    read = Grok1Backbone.architecture.read_config
+    read = Grok1Backbone.checkpoint_format.read_config
     assert read(PUBLISHED) == GROK1_PRESETS["grok_1"]
 
 
@@ -214,12 +214,12 @@ def test_the_published_configuration_is_the_preset():
 def test_scaled_positions_are_refused():
     config = {**PUBLISHED, "rope_scaling": {"rope_type": "yarn", "factor": 4}}
     with pytest.raises(ValueError, match="unscaled rotary positions"):
-        Grok1Backbone.architecture.read_config(config)
+        Grok1Backbone.checkpoint_format.read_config(config)
 
 
 def test_no_soft_cap_is_not_written():
     # The format has no word for it: null would be read as 30.
-    small = Grok1Backbone.architecture.read_config({**PUBLISHED, **SMALL})
+    small = Grok1Backbone.checkpoint_format.read_config({**PUBLISHED, **SMALL})
     backbone = Grok1Backbone(**{**small, "attention_logit_soft_cap": None})
     with pytest.raises(ValueError, match="attention_logit_soft_cap=None"):
         backbone.save_pretrained("unwritten")

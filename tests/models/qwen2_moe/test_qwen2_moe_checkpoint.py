@@ -90,7 +90,7 @@ class TestQwen2MoE(PooledLoss, Contract):
         config = CheckpointFolder(self.folder(name)).config
         config = {**config, "use_sliding_window": True}
         with pytest.raises(ValueError, match="use_sliding_window=False.*True"):
-            Qwen2MoEBackbone.architecture.read_config(config)
+            Qwen2MoEBackbone.checkpoint_format.read_config(config)
 
     @pytest.mark.once
     @pytest.mark.parametrize(
@@ -102,7 +102,9 @@ class TestQwen2MoE(PooledLoss, Contract):
     def test_other_layers_and_heads_are_refused(self, name, settings):
         config = CheckpointFolder(self.folder(name)).config
         with pytest.raises(ValueError, match="No published model has others"):
-            Qwen2MoEBackbone.architecture.read_config({**config, **settings})
+            Qwen2MoEBackbone.checkpoint_format.read_config(
+                {**config, **settings}
+            )
 
 
 # As many as transformers' model of the published config.json has.

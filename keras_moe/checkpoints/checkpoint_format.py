@@ -25,7 +25,8 @@ class Field(NamedTuple):
     Attributes:
         theirs: key in `config.json`; a dot enters a dictionary.
         ours: constructor argument.
-        default: if the key is absent or null; `REQUIRED` is an error.
+        default: if the key is absent or null: a value, or a function of
+            their config; `REQUIRED` is an error.
         also: other keys for the same, read only.
     """
 
@@ -40,7 +41,7 @@ class Field(NamedTuple):
             value = look_up(config, key)
             if value is not None:
                 return value
-        return self.default
+        return self.default(config) if callable(self.default) else self.default
 
 
 # What nearly every decoder's `config.json` calls the same.
@@ -52,7 +53,7 @@ DECODER_FIELDS = (
 )
 
 
-class Architecture(NamedTuple):
+class CheckpointFormat(NamedTuple):
     """How a published architecture lies on disk.
 
     Attributes:
@@ -76,7 +77,7 @@ class Architecture(NamedTuple):
 
     Example:
 
-    >>> toy = Architecture(
+    >>> toy = CheckpointFormat(
     ...     model_type="toy",
     ...     class_name="ToyForCausalLM",
     ...     fields=(
@@ -241,25 +242,21 @@ def look_up(config, key, default=None):
     return default if value is None else value
 
 
-def key_value_heads(config, absent=None):
-    """Read how many key/value heads there are; null is one for each query.
+def query_heads(config):
+    """Return how many query heads there are: the default of key/value heads.
 
     Args:
         config: dict.
-        absent: optional int, if the configuration does not say.
 
     Returns:
-        dict with `num_key_value_heads`.
+        int, or `None`.
 
     Example:
 
-    >>> key_value_heads({"num_attention_heads": 4, "num_key_value_heads": None})
-    {'num_key_value_heads': 4}
+    >>> query_heads({"num_attention_heads": 4})
+    4
     """
-    heads = config.get("num_key_value_heads", absent)
-    if heads is None:
-        heads = look_up(config, "num_attention_heads")
-    return {"num_key_value_heads": heads}
+    return look_up(config, "num_attention_heads")
 
 
 def _same(first, second):

@@ -2,9 +2,9 @@
 
 import pytest
 
-from keras_moe.checkpoints.architecture import Architecture
-from keras_moe.checkpoints.architecture import Field
-from keras_moe.checkpoints.architecture import look_up
+from keras_moe.checkpoints.checkpoint_format import CheckpointFormat
+from keras_moe.checkpoints.checkpoint_format import Field
+from keras_moe.checkpoints.checkpoint_format import look_up
 from keras_moe.checkpoints.rope_config import check_plain_rope
 from keras_moe.checkpoints.rope_config import rope_theta
 from keras_moe.checkpoints.rope_config import write_plain_rope
@@ -14,7 +14,7 @@ pytestmark = pytest.mark.once
 
 
 def make(*fields, **more):
-    return Architecture(
+    return CheckpointFormat(
         model_type="toy",
         class_name="ToyForCausalLM",
         fields=fields,
@@ -78,12 +78,12 @@ def test_other_spellings_are_read_in_order(config):
 
 
 def test_missing_settings_are_all_named():
-    architecture = make(WIDTH, SPELLED, EPSILON)
+    checkpoint_format = make(WIDTH, SPELLED, EPSILON)
     with pytest.raises(
         ValueError,
         match="toy config.json with hidden_size, num_experts. Received: a, b.",
     ):
-        architecture.read_config({"b": 1, "a": None})
+        checkpoint_format.read_config({"b": 1, "a": None})
 
 
 def test_null_is_no_value_for_what_is_required():
@@ -92,22 +92,22 @@ def test_null_is_no_value_for_what_is_required():
 
 
 def test_a_fixed_setting_may_be_absent_null_or_the_known_one():
-    architecture = make(fixed={"ffn.act": "silu"})
+    checkpoint_format = make(fixed={"ffn.act": "silu"})
     for act in ({}, {"ffn": {"act": None}}, {"ffn": {"act": "silu"}}):
-        assert architecture.read_config(act) == {}
+        assert checkpoint_format.read_config(act) == {}
 
 
 def test_a_fixed_setting_of_another_value_is_refused():
-    architecture = make(fixed={"hidden_act": "silu"})
+    checkpoint_format = make(fixed={"hidden_act": "silu"})
     with pytest.raises(
         ValueError, match="Expected hidden_act='silu' of a toy.*: 'gelu'"
     ):
-        architecture.read_config({"hidden_act": "gelu"})
+        checkpoint_format.read_config({"hidden_act": "gelu"})
 
 
 def test_a_function_reads_more():
-    architecture = make(WIDTH, read_more=lambda config: {"x": config["y"]})
-    read = architecture.read_config({"hidden_size": 8, "y": 2})
+    checkpoint_format = make(WIDTH, read_more=lambda config: {"x": config["y"]})
+    read = checkpoint_format.read_config({"hidden_size": 8, "y": 2})
     assert read == {"hidden_dim": 8, "x": 2}
 
 
@@ -121,7 +121,7 @@ def test_the_config_is_not_changed():
 
 
 def test_what_is_written_is_read_again():
-    architecture = make(
+    checkpoint_format = make(
         WIDTH,
         EPSILON,
         NESTED,
@@ -137,7 +137,7 @@ def test_what_is_written_is_read_again():
         "num_experts": 4,
         "theta": 1e4,
     }
-    config = architecture.write_config(arguments)
+    config = checkpoint_format.write_config(arguments)
     assert config == {
         "architectures": ["ToyForCausalLM"],
         "model_type": "toy",
@@ -148,12 +148,12 @@ def test_what_is_written_is_read_again():
         "num_experts": 4,
         "rope": {"theta": 1e4},
     }
-    assert architecture.read_config(config) == arguments
+    assert checkpoint_format.read_config(config) == arguments
 
 
 def test_two_settings_share_a_dictionary():
-    architecture = make(NESTED, Field("attn_config.heads", "heads"))
-    config = architecture.write_config({"clip": 1.0, "heads": 2})
+    checkpoint_format = make(NESTED, Field("attn_config.heads", "heads"))
+    config = checkpoint_format.write_config({"clip": 1.0, "heads": 2})
     assert config["attn_config"] == {"clip_qkv": 1.0, "heads": 2}
 
 
