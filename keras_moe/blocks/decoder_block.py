@@ -1,11 +1,9 @@
 """One layer of a decoder-only Transformer."""
 
 import keras
-from keras import ops
 
 from keras_moe.blocks.feed_forward_part import call_feed_forward
-from keras_moe.blocks.norms import make_norm
-from keras_moe.layers.sublayers import build_sublayer
+from keras_moe.blocks.residual_block import ResidualBlock
 from keras_moe.layers.sublayers import revive_sublayers
 from keras_moe.layers.sublayers import serialize_sublayer
 from keras_moe.ops.padding import clean_padding
@@ -14,7 +12,7 @@ from keras_moe.routing.padding import join_masks
 
 
 @keras.saving.register_keras_serializable(package="keras_moe")
-class DecoderBlock(keras.layers.Layer):
+class DecoderBlock(ResidualBlock):
     """Attention and feed-forward, each behind a norm and a residual.
 
     `x + attention(norm(x))`, then `x + feed_forward(norm(x))`. The parts are
@@ -68,49 +66,20 @@ class DecoderBlock(keras.layers.Layer):
         extra_feed_forward=None,
         **kwargs,
     ):
-        super().__init__(**kwargs)
-        self.attention = attention
-        self.feed_forward = feed_forward
-        self.layer_norm_epsilon = layer_norm_epsilon
-        self.dropout = dropout
+        super().__init__(dropout, layer_norm_epsilon, norm, **kwargs)
         self.norm = norm
         self.sandwich_norms = sandwich_norms
-        self.extra_feed_forward = extra_feed_forward
-        # Under a RematScope, attention and feed-forward are recomputed; the
-        # cheap parts, and the dropout's random state, are not.
-        with keras.RematScope(mode=None):
-            self.attention_norm = self._norm("attention_norm")
-            self.feed_forward_norm = self._norm("feed_forward_norm")
-            if sandwich_norms:
-                self.attention_output_norm = self._norm("attention_output_norm")
-                self.feed_forward_output_norm = self._norm(
-                    "feed_forward_output_norm"
-                )
-            if extra_feed_forward is not None:
-                self.extra_feed_forward_norm = self._norm(
-                    "extra_feed_forward_norm"
-                )
-            self.residual_dropout = keras.layers.Dropout(
-                dropout, dtype=self.dtype_policy, name="residual_dropout"
-            )
-        self.supports_masking = True
+        self.extra_feed_forward = None
+        extra = {"extra_feed_forward": extra_feed_forward}
+        self.add_parts(
+            ("attention", "feed_forward") if sandwich_norms else (),
+            attention=attention,
+            feed_forward=feed_forward,
+            **(extra if extra_feed_forward is not None else {}),
+        )
 
     def build(self, inputs_shape, padding_mask_shape=None):
-        layers = [
-            self.attention_norm,
-            self.attention,
-            self.feed_forward_norm,
-            self.feed_forward,
-        ]
-        if self.sandwich_norms:
-            layers += [
-                self.attention_output_norm,
-                self.feed_forward_output_norm,
-            ]
-        if self.extra_feed_forward is not None:
-            layers += [self.extra_feed_forward_norm, self.extra_feed_forward]
-        for layer in layers:
-            build_sublayer(layer, inputs_shape)
+        super().build(inputs_shape)
 
     def call(
         self,
@@ -125,52 +94,28 @@ class DecoderBlock(keras.layers.Layer):
         padding_mask = join_masks(padding_mask, mask, inputs_mask)
         if cache is None:
             inputs = clean_padding(inputs, padding_mask)
-        attended = self.attention(
-            self.attention_norm(inputs),
-            padding_mask=padding_mask if cache is None else None,
-            cache=cache,
-            cache_update_index=cache_update_index,
-        )
-        if cache is not None:
-            attended, cache = attended
-        if self.sandwich_norms:
-            attended = self.attention_output_norm(attended)
-        x = inputs + self._drop(attended, training)
-        fed = call_feed_forward(
-            self.feed_forward,
-            self.feed_forward_norm(x),
-            padding_mask,
-            training,
-        )
-        if self.sandwich_norms:
-            fed = self.feed_forward_output_norm(fed)
-        x = x + self._drop(fed, training)
-        if self.extra_feed_forward is not None:
-            fed = call_feed_forward(
-                self.extra_feed_forward,
-                self.extra_feed_forward_norm(x),
-                padding_mask,
-                training,
+        new_cache = None
+
+        def attend(attention, x):
+            nonlocal new_cache
+            outputs = attention(
+                x,
+                padding_mask=padding_mask if cache is None else None,
+                cache=cache,
+                cache_update_index=cache_update_index,
             )
-            x = x + self._drop(fed, training)
-        return x if cache is None else (x, cache)
+            if cache is not None:
+                outputs, new_cache = outputs
+            return outputs
 
-    def _drop(self, x, training):
-        # Without compilation, a layer that does nothing still takes time.
-        if self.dropout:
-            return self.residual_dropout(x, training=training)
-        # A part may have another dtype policy than its block.
-        same = keras.backend.standardize_dtype(x.dtype) == self.compute_dtype
-        return x if same else ops.cast(x, self.compute_dtype)
+        def feed(layer, x):
+            return call_feed_forward(layer, x, padding_mask, training)
 
-    def _norm(self, name):
-        return make_norm(
-            self.norm, self.layer_norm_epsilon, self.dtype_policy, name
-        )
-
-    def rematerialized_call(self, layer_call, *args, **kwargs):
-        # The parts rematerialize themselves; routing must not run twice.
-        return layer_call
+        x = self.add(inputs, "attention", attend, training)
+        x = self.add(x, "feed_forward", feed, training)
+        if self.extra_feed_forward is not None:
+            x = self.add(x, "extra_feed_forward", feed, training)
+        return x if cache is None else (x, new_cache)
 
     def compute_output_shape(self, inputs_shape, padding_mask_shape=None):
         return inputs_shape

@@ -1,8 +1,6 @@
 """What T5's encoder and decoder blocks share."""
 
-import keras
-
-from keras_moe.blocks.norms import make_norm
+from keras_moe.blocks.residual_block import ResidualBlock
 from keras_moe.blocks.t5_attention import T5Attention
 from keras_moe.blocks.t5_feed_forward_block import T5FeedForwardBlock
 from keras_moe.layers.sublayers import revive_sublayers
@@ -10,7 +8,7 @@ from keras_moe.layers.sublayers import serialize_sublayer
 from keras_moe.ops.plain_numbers import plain_numbers
 
 
-class T5Block(keras.layers.Layer):
+class T5Block(ResidualBlock):
     """One or two attentions, then one or two feed-forward blocks.
 
     Not used by itself: `T5EncoderBlock` and `T5DecoderBlock` name their
@@ -28,6 +26,7 @@ class T5Block(keras.layers.Layer):
     """
 
     attentions: tuple = ()
+    dropout_name = "attention_dropout"
 
     @plain_numbers
     def __init__(
@@ -40,20 +39,12 @@ class T5Block(keras.layers.Layer):
         extra_feed_forward=None,
         **kwargs,
     ):
-        super().__init__(**kwargs)
-        self.supports_masking = True
+        super().__init__(dropout, layer_norm_epsilon, **kwargs)
         self.num_heads = num_heads
         self.head_dim = head_dim
-        self.dropout = dropout
-        self.layer_norm_epsilon = layer_norm_epsilon
-        for name in self.attentions:
-            setattr(self, name, self._attention(name))
-        for name in self.attentions:
-            setattr(self, f"{name}_norm", self._norm(f"{name}_norm"))
-        with keras.RematScope(mode=None):
-            self.attention_dropout = keras.layers.Dropout(
-                dropout, dtype=self.dtype_policy, name="attention_dropout"
-            )
+        self.add_parts(
+            **{name: self._attention(name) for name in self.attentions}
+        )
         self.feed_forward_block = self._feed_forward_block(
             feed_forward, "feed_forward_block"
         )
@@ -72,14 +63,6 @@ class T5Block(keras.layers.Layer):
             name=name,
         )
 
-    def _norm(self, name):
-        # Under a RematScope attention and feed-forward are recomputed; the
-        # cheap parts, and the dropout's random state, are not.
-        with keras.RematScope(mode=None):
-            return make_norm(
-                "rms", self.layer_norm_epsilon, self.dtype_policy, name
-            )
-
     def _feed_forward_block(self, feed_forward, name):
         return T5FeedForwardBlock(
             feed_forward,
@@ -90,9 +73,7 @@ class T5Block(keras.layers.Layer):
         )
 
     def build(self, inputs_shape):
-        for name in self.attentions:
-            getattr(self, f"{name}_norm").build(inputs_shape)
-            getattr(self, name).build(inputs_shape)
+        super().build(inputs_shape)
         self.feed_forward_block.build(inputs_shape)
         if self.extra_feed_forward_block is not None:
             self.extra_feed_forward_block.build(inputs_shape)
@@ -107,14 +88,6 @@ class T5Block(keras.layers.Layer):
         return self.extra_feed_forward_block(
             x, padding_mask=padding_mask, training=training
         )
-
-    def rematerialized_call(self, layer_call, *args, **kwargs):
-        # The feed-forward layer may be sparse: its routing losses and
-        # counters must not run twice. Sublayers rematerialize themselves.
-        return layer_call
-
-    def compute_output_shape(self, inputs_shape):
-        return tuple(inputs_shape)
 
     def get_config(self):
         config = super().get_config()

@@ -78,14 +78,17 @@ class T5DecoderBlock(T5Block):
         encoder_outputs = clean_padding(encoder_outputs, encoder_padding_mask)
         positions = ops.arange(ops.shape(inputs)[1], dtype="int32")
         visible = causal_mask(positions, positions, padding_mask)
-        normalized = self.self_attention_norm(inputs)
-        return self._transform(
-            inputs,
-            normalized,
-            self.self_attention.project_keys_values(normalized),
+
+        def attend(attention, x):
+            keys_values = attention.project_keys_values(x)
+            return attention.attend(
+                x, keys_values, position_bias, visible, training
+            )
+
+        x = self.add(inputs, "self_attention", attend, training)
+        return self._look_and_feed(
+            x,
             self.cross_attention.project_keys_values(encoder_outputs),
-            visible,
-            position_bias,
             padding_mask,
             encoder_padding_mask,
             training,
@@ -124,54 +127,53 @@ class T5DecoderBlock(T5Block):
             Outputs of shape (B, Lq, H), and the updated
             `self_attention_cache`.
         """
-        normalized = self.self_attention_norm(inputs)
-        update = self.self_attention.project_keys_values(normalized)
-        start = [0, cache_update_index, 0, 0]
-        self_attention_cache = tuple(
-            ops.slice_update(cached, start, new)
-            for cached, new in zip(self_attention_cache, update, strict=True)
-        )
         positions = ops.arange(ops.shape(inputs)[1], dtype="int32")
         length = ops.shape(self_attention_cache[0])[1]
         visible = causal_mask(
             cache_update_index + positions, ops.arange(length, dtype="int32")
         )
-        outputs = self._transform(
-            inputs,
-            normalized,
-            self_attention_cache,
+        cache = self_attention_cache
+
+        def attend(attention, x):
+            nonlocal cache
+            start = [0, cache_update_index, 0, 0]
+            update = attention.project_keys_values(x)
+            cache = tuple(
+                ops.slice_update(cached, start, new)
+                for cached, new in zip(cache, update, strict=True)
+            )
+            return attention.attend(x, cache, position_bias, visible, False)
+
+        x = self.add(inputs, "self_attention", attend, training=False)
+        outputs = self._look_and_feed(
+            x,
             cross_attention_cache,
-            visible,
-            position_bias,
             padding_mask,
             encoder_padding_mask,
             training=False,
         )
-        return outputs, self_attention_cache
+        return outputs, cache
 
-    def _transform(
+    def _look_and_feed(
         self,
-        inputs,
-        normalized,
-        keys_values,
+        x,
         encoder_keys_values,
-        visible,
-        position_bias,
         padding_mask,
         encoder_padding_mask,
         training,
     ):
-        attended = self.self_attention.attend(
-            normalized, keys_values, position_bias, visible, training
-        )
-        x = inputs + self.attention_dropout(attended, training=training)
-        if encoder_padding_mask is not None:
-            encoder_padding_mask = encoder_padding_mask[:, None, :]
-        attended = self.cross_attention.attend(
-            self.cross_attention_norm(x),
-            encoder_keys_values,
-            attention_mask=encoder_padding_mask,
-            training=training,
-        )
-        x = x + self.attention_dropout(attended, training=training)
+        """Look at the encoder's outputs, then feed forward."""
+        visible = encoder_padding_mask
+        if visible is not None:
+            visible = visible[:, None, :]
+
+        def attend(attention, x):
+            return attention.attend(
+                x,
+                encoder_keys_values,
+                attention_mask=visible,
+                training=training,
+            )
+
+        x = self.add(x, "cross_attention", attend, training)
         return self._feed(x, padding_mask, training)

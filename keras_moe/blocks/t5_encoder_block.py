@@ -61,11 +61,14 @@ class T5EncoderBlock(T5Block):
         padding_mask = join_masks(padding_mask, mask, inputs_mask)
         visible = None if padding_mask is None else padding_mask[:, None, :]
         inputs = clean_padding(inputs, padding_mask)
-        attended = self.self_attention(
-            self.self_attention_norm(inputs),
-            position_bias=position_bias,
-            attention_mask=visible,
-            training=training,
-        )
-        x = inputs + self.attention_dropout(attended, training=training)
+
+        def attend(attention, x):
+            return attention(
+                x,
+                position_bias=position_bias,
+                attention_mask=visible,
+                training=training,
+            )
+
+        x = self.add(inputs, "self_attention", attend, training)
         return self._feed(x, padding_mask, training)

@@ -3,8 +3,7 @@
 import keras
 
 from keras_moe.blocks.feed_forward_part import call_feed_forward
-from keras_moe.blocks.norms import make_norm
-from keras_moe.layers.sublayers import build_sublayer
+from keras_moe.blocks.residual_block import ResidualBlock
 from keras_moe.layers.sublayers import revive_sublayers
 from keras_moe.layers.sublayers import serialize_sublayer
 from keras_moe.ops.padding import clean_padding
@@ -13,7 +12,7 @@ from keras_moe.routing.padding import join_masks
 
 
 @keras.saving.register_keras_serializable(package="keras_moe")
-class T5FeedForwardBlock(keras.layers.Layer):
+class T5FeedForwardBlock(ResidualBlock):
     """Add the output of a feed-forward layer to its normalized inputs.
 
     The feed-forward layer may be dense (`FeedForward`) or sparse
@@ -49,29 +48,15 @@ class T5FeedForwardBlock(keras.layers.Layer):
         Fedus et al., 2021, https://arxiv.org/abs/2101.03961, figure 2.
     """
 
+    norm_name = "norm"
+    dropout_name = "output_dropout"
+
     @plain_numbers
     def __init__(
         self, feed_forward, dropout=0.0, layer_norm_epsilon=1e-6, **kwargs
     ):
-        super().__init__(**kwargs)
-        self.dropout = dropout
-        self.layer_norm_epsilon = layer_norm_epsilon
-        self.feed_forward = feed_forward
-        self.supports_masking = True
-        # Under a RematScope the feed-forward layer is recomputed; the cheap
-        # parts, and the dropout's random state, are not.
-        with keras.RematScope(mode=None):
-            self.norm = make_norm(
-                "rms", layer_norm_epsilon, self.dtype_policy, "norm"
-            )
-            self.output_dropout = keras.layers.Dropout(
-                dropout, dtype=self.dtype_policy, name="dropout"
-            )
-
-    def build(self, inputs_shape):
-        self.norm.build(inputs_shape)
-        build_sublayer(self.feed_forward, inputs_shape)
-        self.built = True
+        super().__init__(dropout, layer_norm_epsilon, **kwargs)
+        self.add_parts(feed_forward=feed_forward)
 
     def call(
         self,
@@ -82,19 +67,12 @@ class T5FeedForwardBlock(keras.layers.Layer):
         inputs_mask=None,
     ):
         padding_mask = join_masks(padding_mask, mask, inputs_mask)
-        normed = self.norm(clean_padding(inputs, padding_mask))
-        outputs = call_feed_forward(
-            self.feed_forward, normed, padding_mask, training
-        )
-        return inputs + self.output_dropout(outputs, training=training)
 
-    def rematerialized_call(self, layer_call, *args, **kwargs):
-        # Routing losses and counters must not run twice; the feed-forward
-        # layer rematerializes its own large part.
-        return layer_call
+        def feed(layer, x):
+            return call_feed_forward(layer, x, padding_mask, training)
 
-    def compute_output_shape(self, inputs_shape):
-        return tuple(inputs_shape)
+        x = clean_padding(inputs, padding_mask)
+        return self.add(x, "feed_forward", feed, training)
 
     def get_config(self):
         config = super().get_config()
