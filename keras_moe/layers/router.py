@@ -9,6 +9,7 @@ from keras_moe.layers.sublayers import build_parts
 from keras_moe.layers.sublayers import compute_once
 from keras_moe.layers.sublayers import without_identity
 from keras_moe.layers.symbolic_plan import SymbolicPlan
+from keras_moe.layers.symbolic_plan import plan_of_tensors
 from keras_moe.ops.padding import clean_padding
 from keras_moe.ops.plain_numbers import to_plain
 from keras_moe.routing.capacity import Capacity
@@ -70,6 +71,8 @@ class Router(keras.layers.Layer):
 
     # The class that `route` returns.
     plan_class = TokenChoice
+    # Where the formula was published: paper and equation, one line.
+    source: str | None = None
     # What `keras_moe.balancing.ExpertBias` moves, where there is one.
     expert_bias = None
 
@@ -211,7 +214,9 @@ class Router(keras.layers.Layer):
         plan = super().__call__(*args, **kwargs)
         # A node of a functional model holds tensors alone: without the parts
         # of the plan that may be `None`, which come last.
-        return plan if hasattr(plan, "_fields") else self.plan_class(*plan)
+        if hasattr(plan, "_fields"):
+            return plan
+        return plan_of_tensors(self.plan_class, plan)
 
     def compute_output_spec(self, *args, **kwargs):
         return SymbolicPlan(self).compute_output_spec(*args, **kwargs)

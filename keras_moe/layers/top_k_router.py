@@ -68,6 +68,8 @@ class TopKRouter(Router):
         Fedus et al., 2021, https://arxiv.org/abs/2101.03961, section 2.
     """
 
+    source = "Shazeer et al., 2017, equations 3 to 5"
+
     @plain_numbers
     def __init__(
         self,

@@ -36,7 +36,7 @@ def load_balancing_loss(plan):
     >>> round(float(load_balancing_loss(plan)), 4)  # one token per expert
     1.0
     """
-    logits, probs, padding_mask = get_scores(plan)
+    logits, probs, padding_mask = get_scores(plan)[:3]
     num_experts = probs.shape[-1]
     top_k = plan.expert_indices.shape[-1]
     load = tokens_per_expert(plan) / num_real_tokens(padding_mask)

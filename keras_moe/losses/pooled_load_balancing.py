@@ -49,7 +49,7 @@ def pooled_load_balancing_loss(plans):
     num_experts = _common_num_experts(plans)
     num_tokens = pairs = probs = 0.0
     for plan in plans:
-        logits, _, padding_mask = plan.scores
+        logits, _, padding_mask = plan.scores[:3]
         logits = zero_padding(logits, padding_mask)
         num_tokens += ops.sum(ops.cast(padding_mask, "float32"))
         by_logits = TokenChoice(

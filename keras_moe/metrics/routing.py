@@ -31,7 +31,7 @@ def router_entropy(plan):
     >>> round(float(router_entropy(plan)), 4)  # log(4)
     1.3863
     """
-    logits, probs, padding_mask = get_scores(plan)
+    logits, probs, padding_mask = get_scores(plan)[:3]
     probs, logits = (
         zero_padding(each, padding_mask) for each in (probs, logits)
     )

@@ -18,11 +18,18 @@ class RouterScores(NamedTuple):
         probs: float32 tensor of shape (..., E). The logits after the score
             function.
         padding_mask: bool tensor of shape (...). True = real token.
+        noisy_logits: float32 tensor of shape (..., E). With normal noise,
+            what the experts were chosen by and weighted with; `logits` and
+            `probs` are without noise.
+        noise_stddev: float32 tensor, a scalar or of shape (..., E): the
+            standard deviation of that noise.
     """
 
     logits: Any
     probs: Any
     padding_mask: Any
+    noisy_logits: Any = None
+    noise_stddev: Any = None
 
 
 class TokenChoice(NamedTuple):
