@@ -1,5 +1,8 @@
 """What all ways of balancing the experts have in common."""
 
+import keras
+from keras import ops
+
 
 class BalancingRule:
     """Keeps the experts of a router equally busy: by a loss, or by state.
@@ -29,6 +32,18 @@ class BalancingRule:
         Returns:
             float32 scalar, weighted; `None` for no loss.
         """
+
+    def add_loss(self, plan, router):
+        """Add the loss of a training step to the router's losses.
+
+        Args:
+            plan: what the router chose, before anything is dropped.
+            router: `keras_moe.layers.Router`.
+        """
+        loss = self(plan)
+        if loss is not None:
+            # The dtype of a model's own loss: TensorFlow adds no other.
+            router.add_loss(ops.cast(loss, keras.config.floatx()))
 
     def build(self, router):
         """Make the rule's variables with `router.add_weight`.

@@ -5,10 +5,14 @@ import keras
 from keras_moe.balancing.balancing_rule import BalancingRule
 from keras_moe.balancing.expert_bias import ExpertBias
 from keras_moe.balancing.load_balancing_loss import LoadBalancingLoss
+from keras_moe.balancing.pooled_load_balancing_loss import (
+    PooledLoadBalancingLoss,
+)
 from keras_moe.balancing.router_z_loss import RouterZLoss
 
 RULES = {
     "load_balancing_loss": LoadBalancingLoss,
+    "pooled_load_balancing_loss": PooledLoadBalancingLoss,
     "router_z_loss": RouterZLoss,
     "expert_bias": ExpertBias,
 }

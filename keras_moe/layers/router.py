@@ -1,7 +1,6 @@
 """What all routers have in common."""
 
 import keras
-from keras import ops
 
 from keras_moe.balancing.get_rules import DEFAULT
 from keras_moe.balancing.get_rules import get_rules
@@ -202,10 +201,7 @@ class Router(keras.layers.Layer):
         for rule in self.balancing:
             rule.update(plan, self)
         for rule in self.balancing:
-            loss = rule(plan)
-            if loss is not None:
-                # The dtype of a model's own loss: TensorFlow adds no other.
-                self.add_loss(ops.cast(loss, keras.config.floatx()))
+            rule.add_loss(plan, self)
 
     def rematerialized_call(self, layer_call, *args, **kwargs):
         return layer_call

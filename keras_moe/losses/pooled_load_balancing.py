@@ -46,21 +46,66 @@ def pooled_load_balancing_loss(plans):
     >>> round(float(pooled_load_balancing_loss(plans)), 4)
     1.0
     """
-    num_experts = _common_num_experts(plans)
-    num_tokens = pairs = probs = 0.0
-    for plan in plans:
-        logits, _, padding_mask = plan.scores[:3]
-        logits = zero_padding(logits, padding_mask)
-        num_tokens += ops.sum(ops.cast(padding_mask, "float32"))
-        by_logits = TokenChoice(
-            stable_top_k(logits, plan.expert_indices.shape[-1]), 0.0
-        )
-        by_logits = hide_padding(by_logits, padding_mask, num_experts)
-        pairs += tokens_per_expert(count_tokens(by_logits, num_experts))
-        probs += _sum_over_tokens(softmax(logits), padding_mask)
+    _check_num_experts(plans)
+    sums = [sums_of_tokens(plan) for plan in plans]
+    return balance_of_sums(*(sum(each) for each in zip(*sums, strict=True)))
+
+
+def sums_of_tokens(plan):
+    """Compute what is added up over layers, before the loss of all of them.
+
+    Args:
+        plan: `TokenChoice` with scores.
+
+    Returns:
+        tuple of float32 tensors: the number of real tokens, a scalar; the
+        pairs on each expert and the sum of its probabilities, shape (E,).
+
+    Example:
+
+    >>> import numpy as np
+    >>> from keras_moe.routing import choose_top_k
+    >>> plan = choose_top_k(np.array([[0.0, 9.0]], "float32"), top_k=1)
+    >>> num_tokens, pairs, probs = sums_of_tokens(plan)
+    >>> float(num_tokens), np.array(pairs).tolist()
+    (1.0, [0.0, 1.0])
+    """
+    scores = get_scores(plan)
+    padding_mask, num_experts = scores.padding_mask, scores.logits.shape[-1]
+    logits = zero_padding(scores.logits, padding_mask)
+    by_logits = TokenChoice(
+        stable_top_k(logits, plan.expert_indices.shape[-1]), 0.0
+    )
+    by_logits = hide_padding(by_logits, padding_mask, num_experts)
+    return (
+        ops.sum(ops.cast(padding_mask, "float32")),
+        tokens_per_expert(count_tokens(by_logits, num_experts)),
+        _sum_over_tokens(softmax(logits), padding_mask),
+    )
+
+
+def balance_of_sums(num_tokens, pairs, probs):
+    """Compute the load-balancing loss from sums over tokens.
+
+    Args:
+        num_tokens: float32 scalar.
+        pairs: float32 tensor of shape (E,), (token, choice) pairs.
+        probs: float32 tensor of shape (E,), sums of probabilities.
+
+    Returns:
+        float32 scalar, `E * sum_e(pairs_e * probs_e) / num_tokens ** 2`.
+
+    Example:
+
+    >>> import numpy as np
+    >>> pairs, probs = np.float32([1, 2]), np.float32([1.5, 1.5])
+    >>> float(balance_of_sums(np.float32(3), pairs, probs))
+    1.0
+    """
     # Divided twice: the square of a number of tokens may overflow.
     num_tokens = ops.maximum(num_tokens, 1.0)
-    return num_experts * ops.sum((pairs / num_tokens) * (probs / num_tokens))
+    balance = ops.sum((pairs / num_tokens) * (probs / num_tokens))
+    return pairs.shape[-1] * balance
 
 
 def _sum_over_tokens(values, padding_mask):
@@ -69,7 +114,7 @@ def _sum_over_tokens(values, padding_mask):
     return ops.sum(ops.where(mask, values, 0.0), axes)
 
 
-def _common_num_experts(plans):
+def _check_num_experts(plans):
     numbers = sorted({get_scores(plan).logits.shape[-1] for plan in plans})
     if len(numbers) != 1:
         raise ValueError(
@@ -77,4 +122,3 @@ def _common_num_experts(plans):
             f"experts. Received: {len(plans)} plans, numbers of experts "
             f"{numbers}. Add up a loss for each number."
         )
-    return numbers[0]

@@ -2,6 +2,8 @@
 
 import inspect
 
+from keras_moe.balancing.pooled_rule import pool_rules
+from keras_moe.layers.router import Router
 from keras_moe.models.backbone_arguments import BackboneArguments
 from keras_moe.models.family_docstrings import with_arguments
 from keras_moe.models.family_router import make_router
@@ -25,6 +27,11 @@ class SparseBackbone(SparseModel):
         if "arguments_class" in vars(cls):
             cls.__signature__ = _signature(cls.arguments_class)
             cls.__doc__ = with_arguments(cls.__doc__, cls.arguments_class)
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        layers = all_layers(self)
+        pool_rules([each for each in layers if isinstance(each, Router)])
 
     @classmethod
     def family_router(cls, arguments):
