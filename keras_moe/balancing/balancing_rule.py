@@ -23,6 +23,9 @@ class BalancingRule:
     >>> router = TopKRouter(num_experts=8, balancing=SmallLogits())
     """
 
+    # Where the formula was published: paper and equation, one line.
+    source: str | None = None
+
     def __call__(self, plan):
         """Compute the loss of a training step.
 

@@ -24,15 +24,23 @@ class ExpertBias(BalancingRule):
         rate: float, by how much, in units of a score. 0 leaves the bias as
             it is, and so does freezing the router (`trainable = False`).
 
-    Example:
+    Example: three tokens, two of them on expert 0.
 
-    >>> ExpertBias(rate=0.001).rate
-    0.001
+    >>> import numpy as np
+    >>> from keras_moe.layers import TopKRouter
+    >>> router = TopKRouter(
+    ...     3, 1, balancing=ExpertBias(0.5), kernel_initializer="identity")
+    >>> tokens = np.array([[3, 0, 0], [2, 0, 0], [0, 1, 0]], "float32")
+    >>> plan = router(tokens, training=True)
+    >>> np.array(router.expert_bias).tolist()
+    [-0.5, 0.0, 0.5]
 
     References:
         Wang et al., 2024, https://arxiv.org/abs/2408.15664, algorithm 1.
         DeepSeek-AI, 2024, https://arxiv.org/abs/2412.19437, section 2.1.2.
     """
+
+    source = "Wang et al., 2024, algorithm 1"
 
     @plain_numbers
     def __init__(self, rate=0.001):

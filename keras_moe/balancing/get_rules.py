@@ -3,16 +3,29 @@
 import keras
 
 from keras_moe.balancing.balancing_rule import BalancingRule
+from keras_moe.balancing.communication_balancing_loss import (
+    CommunicationBalancingLoss,
+)
+from keras_moe.balancing.device_balancing_loss import DeviceBalancingLoss
 from keras_moe.balancing.expert_bias import ExpertBias
+from keras_moe.balancing.importance_loss import ImportanceLoss
 from keras_moe.balancing.load_balancing_loss import LoadBalancingLoss
+from keras_moe.balancing.mean_entropy_loss import MeanEntropyLoss
 from keras_moe.balancing.pooled_load_balancing_loss import (
     PooledLoadBalancingLoss,
 )
 from keras_moe.balancing.router_z_loss import RouterZLoss
+from keras_moe.balancing.token_entropy_loss import TokenEntropyLoss
 
+# Every rule that a name stands for. Each class has a `source`, one line.
 RULES = {
     "load_balancing_loss": LoadBalancingLoss,
     "pooled_load_balancing_loss": PooledLoadBalancingLoss,
+    "device_balancing_loss": DeviceBalancingLoss,
+    "communication_balancing_loss": CommunicationBalancingLoss,
+    "importance_loss": ImportanceLoss,
+    "mean_entropy_loss": MeanEntropyLoss,
+    "token_entropy_loss": TokenEntropyLoss,
     "router_z_loss": RouterZLoss,
     "expert_bias": ExpertBias,
 }

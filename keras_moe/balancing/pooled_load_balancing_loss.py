@@ -22,7 +22,7 @@ class PooledLoadBalancingLoss(PooledRule):
     Args:
         weight: float; 0 turns the loss off.
 
-    Example: three tokens, two layers, as K = 1 expert for each token.
+    Example: three tokens, one layer of K = 1.
 
     >>> import numpy as np
     >>> from keras_moe.routing import choose_top_k

@@ -2,15 +2,19 @@
 
 from keras import ops
 
+from keras_moe.losses.shares import shares_of_probability
+from keras_moe.losses.token_means import mean_over_sequences
 from keras_moe.losses.token_means import mean_over_tokens
 from keras_moe.losses.token_means import num_real_tokens
-from keras_moe.ops.padding import zero_padding
 from keras_moe.routing.plans import count_tokens
 from keras_moe.routing.plans import get_scores
-from keras_moe.routing.score_functions import normalize
+
+CHOICES = ("all", "first")
 
 
-def load_balancing_loss(plan):
+def load_balancing_loss(
+    plan, *, normalize_top_k=True, choices="all", per_sequence=False
+):
     """Compute how far the routing is from an equal load.
 
     `E * sum_e(f_e * P_e) / K`, where `f_e` is the number of (token, choice)
@@ -24,9 +28,18 @@ def load_balancing_loss(plan):
 
     Args:
         plan: `TokenChoice` with scores.
+        normalize_top_k: bool, whether the loss is divided by K.
+        choices: `"all"`, or `"first"`: only a token's first choice counts
+            (GShard, https://arxiv.org/abs/2006.16668, algorithm 1). Then the
+            plan is one before anything is dropped.
+        per_sequence: bool, whether each row of the batch has a loss of its
+            own, and they are averaged (DeepSeek-V3, equation 17).
 
     Returns:
         float32 scalar, dimensionless; 0 if there is no real token.
+
+    Raises:
+        ValueError: If `choices` is unknown.
 
     Example:
 
@@ -36,25 +49,53 @@ def load_balancing_loss(plan):
     >>> round(float(load_balancing_loss(plan)), 4)  # one token per expert
     1.0
     """
-    logits, probs, padding_mask = get_scores(plan)[:3]
-    num_experts = probs.shape[-1]
-    top_k = plan.expert_indices.shape[-1]
-    load = tokens_per_expert(plan) / num_real_tokens(padding_mask)
-    probs, logits = (
-        zero_padding(each, padding_mask) for each in (probs, logits)
+    check_choices(choices)
+    per_sequence = per_sequence and has_sequences(plan)
+    mean_probs = mean_over_tokens(
+        shares_of_probability(plan), plan.scores.padding_mask, per_sequence
     )
-    mean_probs = mean_over_tokens(normalize(probs, logits), padding_mask)
-    return num_experts * ops.sum(load * mean_probs) / top_k
+    if choices == "first":
+        plan = _first_choices(plan)
+    balance = ops.sum(pairs_per_token(plan, per_sequence) * mean_probs, -1)
+    top_k = plan.expert_indices.shape[-1] if normalize_top_k else 1
+    balance = mean_probs.shape[-1] * balance / top_k
+    return mean_over_sequences(balance, plan.scores.padding_mask)
 
 
-def tokens_per_expert(plan):
+def pairs_per_token(plan, per_sequence=False):
+    """Compute each expert's (token, choice) pairs over the real tokens.
+
+    Args:
+        plan: `TokenChoice` with scores.
+        per_sequence: bool, whether each row of the batch is taken alone.
+
+    Returns:
+        float32 tensor of shape (E,), or (G, E).
+
+    Example:
+
+    >>> import numpy as np
+    >>> from keras_moe.routing import choose_top_k
+    >>> logits = np.array([[3, 2, 1], [3, 1, 2], [1, 2, 3]], "float32")
+    >>> plan = choose_top_k(logits, top_k=1)
+    >>> np.array(pairs_per_token(plan)).round(2).tolist()
+    [0.67, 0.0, 0.33]
+    """
+    num_tokens = num_real_tokens(get_scores(plan).padding_mask, per_sequence)
+    pairs = tokens_per_expert(plan, per_sequence)
+    return pairs / (num_tokens[..., None] if per_sequence else num_tokens)
+
+
+def tokens_per_expert(plan, per_sequence=False):
     """Count the (token, choice) pairs that the router sends to each expert.
 
     Args:
         plan: `TokenChoice`, before or after pairs were dropped.
+        per_sequence: bool, whether each row of the batch is counted alone.
 
     Returns:
-        float32 tensor of shape (E,), in pairs; padding does not count.
+        float32 tensor of shape (E,), or (G, E), in pairs; padding does not
+        count.
 
     Example:
 
@@ -67,6 +108,51 @@ def tokens_per_expert(plan):
     if plan.tokens_per_expert is None:
         plan = count_tokens(plan, get_scores(plan).probs.shape[-1])
     counts = ops.cast(plan.tokens_per_expert, "float32")
-    if len(counts.shape) == 1:
+    if per_sequence or len(counts.shape) == 1:
         return counts
     return ops.sum(counts, axis=0)  # (G, E) -> (E,)
+
+
+def has_sequences(plan):
+    """Tell whether the rows of a plan are sequences, as in inputs of rank 3.
+
+    Args:
+        plan: `TokenChoice`; of inputs of rank 2 it is one sequence.
+
+    Returns:
+        bool.
+
+    Example:
+
+    >>> import numpy as np
+    >>> from keras_moe.routing import choose_top_k
+    >>> has_sequences(choose_top_k(np.zeros((3, 4), "float32"), top_k=1))
+    False
+    """
+    return len(plan.expert_indices.shape) > 2
+
+
+def check_choices(choices):
+    """Raise unless `choices` says which choices of a token count.
+
+    Args:
+        choices: the name to check.
+
+    Raises:
+        ValueError: If it is unknown; the message lists the known ones.
+
+    Example:
+
+    >>> check_choices("first")
+    """
+    if choices not in CHOICES:
+        raise ValueError(
+            f"Expected `choices` to be one of {list(CHOICES)}. "
+            f"Received: choices={choices!r}."
+        )
+
+
+def _first_choices(plan):
+    return plan._replace(
+        expert_indices=plan.expert_indices[..., :1], tokens_per_expert=None
+    )

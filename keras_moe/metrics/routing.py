@@ -3,12 +3,9 @@
 import numpy as np
 from keras import ops
 
+from keras_moe.losses.entropy import token_entropy_loss
 from keras_moe.losses.load_balancing import tokens_per_expert
-from keras_moe.losses.token_means import mean_over_tokens
-from keras_moe.ops.padding import zero_padding
 from keras_moe.ops.widen import int32
-from keras_moe.routing.plans import get_scores
-from keras_moe.routing.score_functions import normalize
 
 
 def router_entropy(plan):
@@ -31,13 +28,7 @@ def router_entropy(plan):
     >>> round(float(router_entropy(plan)), 4)  # log(4)
     1.3863
     """
-    logits, probs, padding_mask = get_scores(plan)[:3]
-    probs, logits = (
-        zero_padding(each, padding_mask) for each in (probs, logits)
-    )
-    probs = normalize(probs, logits)
-    surprise = -ops.log(ops.maximum(probs, 1e-20))
-    return mean_over_tokens(ops.sum(probs * surprise, axis=-1), padding_mask)
+    return token_entropy_loss(plan)
 
 
 def dropped_fraction(plan):

@@ -49,7 +49,7 @@ def test_a_weight_of_zero_adds_no_loss(rule, loss, default):
 @pytest.mark.parametrize(("rule", "loss", "default"), CASES)
 def test_a_rule_survives_its_configuration(rule, loss, default):
     config = keras.saving.serialize_keras_object(rule(np.float32(0.5)))
-    assert config["config"] == {"weight": 0.5}
+    assert config["config"] == {**rule().get_config(), "weight": 0.5}
     revived = keras.saving.deserialize_keras_object(config)
     assert type(revived) is rule
     assert revived.weight == 0.5

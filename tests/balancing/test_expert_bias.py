@@ -108,7 +108,7 @@ def test_biases_of_several_rules_are_added():
 
 def test_the_rule_survives_its_configuration():
     config = keras.saving.serialize_keras_object(ExpertBias(np.float32(0.5)))
-    assert config["config"] == {"rate": 0.5}
+    assert config["config"] == {**ExpertBias().get_config(), "rate": 0.5}
     revived = keras.saving.deserialize_keras_object(config)
     assert type(revived) is ExpertBias
     assert revived.rate == 0.5

@@ -22,14 +22,13 @@ def kinds(rules):
     return [type(rule) for rule in rules]
 
 
-@pytest.mark.parametrize(
-    ("name", "kind"),
-    [
-        ("load_balancing_loss", LoadBalancingLoss),
-        ("router_z_loss", RouterZLoss),
-        ("expert_bias", ExpertBias),
-    ],
-)
+def test_the_names_stand_for_the_classes():
+    assert RULES["load_balancing_loss"] is LoadBalancingLoss
+    assert RULES["router_z_loss"] is RouterZLoss
+    assert RULES["expert_bias"] is ExpertBias
+
+
+@pytest.mark.parametrize(("name", "kind"), RULES.items())
 def test_a_rule_goes_by_name_itself_or_its_configuration(name, kind):
     assert kinds(get_rules(name)) == [kind]
     rule = kind(0.25)
@@ -56,8 +55,8 @@ def test_the_rules_of_a_router_survive_its_configuration():
     router = TopKRouter(4, balancing=[ExpertBias(0.5), RouterZLoss(0.25)])
     revived = TopKRouter.from_config(router.get_config())
     assert [rule.get_config() for rule in revived.balancing] == [
-        {"rate": 0.5},
-        {"weight": 0.25},
+        {**ExpertBias().get_config(), "rate": 0.5},
+        {**RouterZLoss().get_config(), "weight": 0.25},
     ]
     none = TopKRouter(4, balancing=None)
     assert TopKRouter.from_config(none.get_config()).balancing == []

@@ -158,3 +158,35 @@ def test_a_plan_without_scores_has_no_loss():
     plan = count_tokens(plan_of(np.zeros((2, 3)), 1), 3)._replace(scores=None)
     with pytest.raises(ValueError, match="a router with scores"):
         load_balancing_loss(plan)
+
+
+def test_first_choices_alone_cost_what_one_expert_per_token_costs():
+    probs = [[0.5, 0.3, 0.2], [0.6, 0.1, 0.3]]
+    # f = (1, 0, 0), P = (.55, .2, .25): 3 * .55, whatever K is.
+    for normalize_top_k in (False, True):
+        loss = load_balancing_loss(
+            plan_of(probs, 2), choices="first", normalize_top_k=normalize_top_k
+        )
+        assert float(loss) == pytest.approx(1.65)
+
+
+def test_sequences_are_balanced_each_by_itself():
+    # Each row is sure of one expert and costs 2; together they are balanced.
+    # The third has no real token and does not count.
+    probs = np.float32([[[1, 0], [1, 0]], [[0, 1], [0, 1]], [[0, 1], [0, 1]]])
+    mask = np.array([[True, True], [True, False], [False, False]])
+    plan = plan_of(probs, 1, mask)
+    loss = load_balancing_loss(plan, per_sequence=True)
+    assert float(loss) == pytest.approx(2.0)
+    # f = P = (2/3, 1/3).
+    assert float(load_balancing_loss(plan)) == pytest.approx(10 / 9)
+    # Inputs of rank 2 are one sequence.
+    plan = plan_of(probs[0], 1)
+    loss = load_balancing_loss(plan, per_sequence=True)
+    assert float(loss) == pytest.approx(2.0)
+
+
+def test_unknown_choices_are_refused_with_the_known_ones():
+    with pytest.raises(ValueError, match=r"\['all', 'first'\]") as error:
+        load_balancing_loss(plan_of(np.zeros((2, 3)), 1), choices="second")
+    assert "choices='second'" in str(error.value)

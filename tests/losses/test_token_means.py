@@ -5,6 +5,7 @@ from keras import ops
 
 from keras_moe.losses import mean_over_tokens
 from keras_moe.losses import num_real_tokens
+from keras_moe.losses.token_means import mean_over_sequences
 
 MASK = np.array([[True, False, True], [False, False, True]])
 
@@ -39,3 +40,20 @@ def test_nan_in_padding_does_not_count():
 def test_no_real_token_gives_zero():
     values = np.full((2, 3), np.nan, "float32")
     assert float(mean_over_tokens(values, np.zeros((2, 3), bool))) == 0.0
+
+
+def test_each_row_has_a_mean_of_its_own():
+    mask = np.array([[True, False, True], [False, False, True], [False] * 3])
+    values = np.arange(18, dtype="float32").reshape(3, 3, 2)
+    np.testing.assert_array_equal(
+        ops.convert_to_numpy(num_real_tokens(mask, per_sequence=True)),
+        [2, 1, 1],
+    )
+    # Tokens 0 and 2, then 5, then none.
+    means = mean_over_tokens(values, mask, per_sequence=True)
+    np.testing.assert_array_equal(
+        ops.convert_to_numpy(means), [[2, 3], [10, 11], [0, 0]]
+    )
+    # The third row has no token.
+    assert float(mean_over_sequences(means[:, 0], mask)) == 6.0
+    assert float(mean_over_sequences(means[:, 0], np.zeros((3, 3), bool))) == 0
