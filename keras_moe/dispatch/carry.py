@@ -2,6 +2,7 @@
 
 from keras import distribution
 
+from keras_moe.dispatch.choices import carry_choices
 from keras_moe.dispatch.every_expert import carry_dense
 from keras_moe.dispatch.sorted_rows import carry_sorted
 from keras_moe.dispatch.static_slots import carry_slots
@@ -56,7 +57,9 @@ def carry(tokens, plan, experts, strategy="auto"):
             f"Expected a strategy for a {type(plan).__name__}: one of "
             f"{fitting}. Received: strategy={strategy!r}."
         )
-    return way(tokens, plan, experts)
+    if type(plan) is not TokenChoice:
+        return way(tokens, plan, experts)
+    return carry_choices(way, tokens, plan, experts)
 
 
 def check_strategy(strategy):

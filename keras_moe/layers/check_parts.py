@@ -55,24 +55,33 @@ def check_experts(experts):
         )
 
 
-def check_num_experts(num_experts, **parts):
-    """Raise unless all parts have as many experts as the layer.
+def check_num_experts(num_experts, router, experts):
+    """Raise unless the parts have as many experts as the layer.
 
     Args:
         num_experts: int E.
-        **parts: layers with `num_experts`, by their names.
+        router: `keras_moe.layers.Router`.
+        experts: `keras_moe.experts.ExpertBank`, without the experts of the
+            router that compute nothing.
 
     Raises:
         ValueError: Names the first part that has another number.
 
     Example:
 
-    >>> check_num_experts(8)
+    >>> from keras_moe.layers import SparseMoE
+    >>> layer = SparseMoE(num_experts=8, intermediate_dim=4)
+    >>> check_num_experts(8, layer.router, layer.experts)
     """
-    for name, part in parts.items():
-        if part.num_experts != num_experts:
+    free = router.num_free_experts
+    for name, part, missing in (
+        ("router", router, 0),
+        ("experts", experts, free),
+    ):
+        if part.num_experts + missing != num_experts:
             raise ValueError(
-                f"Expected as many experts in `{name}` as in the layer. "
+                f"Expected as many experts in `{name}` as in the layer"
+                f"{f', less {missing} that compute nothing' * bool(missing)}. "
                 f"Received: num_experts={num_experts}, "
                 f"{name}.num_experts={part.num_experts}. Make them equal."
             )

@@ -72,6 +72,8 @@ class Router(keras.layers.Layer):
     plan_class = TokenChoice
     # Where the formula was published: paper and equation, one line.
     source: str | None = None
+    # How many experts, the last ones, compute nothing: no bank holds them.
+    num_free_experts = 0
     # What `keras_moe.balancing.ExpertBias` moves, where there is one.
     expert_bias = None
 

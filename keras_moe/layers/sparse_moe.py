@@ -42,7 +42,7 @@ class SparseMoE(keras.layers.Layer):
     to be carried by the residual connection.
 
     Args:
-        num_experts: int E.
+        num_experts: int E, those of the router that compute nothing included.
         intermediate_dim: int I, width inside one expert. Unused with
             `experts` of your own.
         top_k: int K, experts per token. Defaults to 2. Unused with a
@@ -135,7 +135,7 @@ class SparseMoE(keras.layers.Layer):
         if experts is None:
             experts_class = GatedExperts if gated else FeedForwardExperts
             self.experts = experts_class(
-                num_experts,
+                num_experts - self.router.num_free_experts,
                 intermediate_dim,
                 activation,
                 kernel_initializer,
@@ -144,7 +144,7 @@ class SparseMoE(keras.layers.Layer):
                 dtype=self.dtype_policy,
                 name="experts",
             )
-        check_num_experts(num_experts, router=self.router, experts=self.experts)
+        check_num_experts(num_experts, self.router, self.experts)
         self.shared_experts = shared_experts
         self.statistics = RoutingStatistics(num_experts, name="statistics")
         self.supports_masking = True

@@ -4,6 +4,8 @@ from keras_moe.routing.capacity import Capacity
 from keras_moe.routing.capacity import expert_capacity
 from keras_moe.routing.combine_weights import CombineWeights
 from keras_moe.routing.expert_groups import ExpertGroups
+from keras_moe.routing.logit_noise import LogitNoise
+from keras_moe.routing.optional_choices import OptionalChoices
 from keras_moe.routing.plans import RouterScores
 from keras_moe.routing.plans import TokenChoice
 from keras_moe.routing.plans import count_tokens
@@ -12,6 +14,7 @@ from keras_moe.routing.plans import keep_pairs
 from keras_moe.routing.score_functions import get_score_function
 from keras_moe.routing.score_functions import sigmoid
 from keras_moe.routing.score_functions import softmax
+from keras_moe.routing.score_functions import sqrt_softplus
 from keras_moe.routing.slot_assignment import assign_slots
 from keras_moe.routing.token_choice import choose_top_k
 
@@ -19,6 +22,8 @@ __all__ = [
     "Capacity",
     "CombineWeights",
     "ExpertGroups",
+    "LogitNoise",
+    "OptionalChoices",
     "RouterScores",
     "TokenChoice",
     "assign_slots",
@@ -30,4 +35,5 @@ __all__ = [
     "keep_pairs",
     "sigmoid",
     "softmax",
+    "sqrt_softplus",
 ]

@@ -26,9 +26,11 @@ class CombineWeights(Settings):
             sum.
         scale: float, multiplies the weights (DeepSeek's
             `routed_scaling_factor`).
+        apply_to: `"outputs"`, or `"inputs"`: the weights multiply what the
+            experts see, not what they return (Llama 4).
 
     Raises:
-        ValueError: If `power` is not positive.
+        ValueError: If `power` is not positive, or `apply_to` is unknown.
 
     Example:
 
@@ -39,8 +41,14 @@ class CombineWeights(Settings):
     normalize: bool | None = None
     power: float = 1.0
     scale: float = 1.0
+    apply_to: str = "outputs"
 
     def check(self):
+        if self.apply_to not in ("outputs", "inputs"):
+            raise ValueError(
+                'Expected `apply_to` to be "outputs" or "inputs". '
+                f"Received: {self}."
+            )
         if not self.power > 0:
             raise ValueError(
                 f"Expected `power` to be positive. Received: {self}. Use 1 to "

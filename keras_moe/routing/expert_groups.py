@@ -117,13 +117,15 @@ def limit_to_groups(
     num_expert_groups = to_plain(num_expert_groups)
     size = scores.shape[-1] // num_expert_groups
     if group_score == "max":
-        best = ops.max(_group(scores, num_expert_groups), axis=-1)
+        best = ops.max(group_experts(scores, num_expert_groups), axis=-1)
     elif log_scores is None:
-        best = ops.sum(_best_two(_group(scores, num_expert_groups)), axis=-1)
+        best = ops.sum(
+            _best_two(group_experts(scores, num_expert_groups)), axis=-1
+        )
     else:
         # Scores that underflow would add up to the same 0 in every group.
         best = ops.logsumexp(
-            _best_two(_group(log_scores, num_expert_groups)), axis=-1
+            _best_two(group_experts(log_scores, num_expert_groups)), axis=-1
         )  # (..., groups)
     kept = stable_top_k(best, num_limited_groups)
     group_of_expert = np.arange(scores.shape[-1], dtype="int32") // size
@@ -132,7 +134,22 @@ def limit_to_groups(
     return ops.where(allowed, scores, -float("inf"))
 
 
-def _group(scores, num_expert_groups):
+def group_experts(scores, num_expert_groups):
+    """Split the experts' axis by group.
+
+    Args:
+        scores: tensor of shape (..., E).
+        num_expert_groups: int, a divisor of E.
+
+    Returns:
+        Tensor of shape (..., groups, E / groups).
+
+    Example:
+
+    >>> import numpy as np
+    >>> tuple(group_experts(np.zeros((3, 8)), 2).shape)
+    (3, 2, 4)
+    """
     # Neither reshaped nor one-hot encoded: with both of them, TensorFlow 2.21
     # aborts while it compiles a model's training step with XLA.
     # (..., E) -> (..., groups, E / groups)

@@ -53,6 +53,10 @@ class TokenChoice(NamedTuple):
         slots: int32 tensor of shape (..., K), the 0-based position in the
             expert's buffer, where there is a capacity.
         capacity: C, slots per expert and group, int or scalar tensor.
+        input_weights: float32 tensor of shape (..., K). Multiplies what the
+            experts see (Llama 4).
+        free_outputs: float32 tensor of shape (..., H). What experts that
+            compute nothing return, weighted.
     """
 
     expert_indices: Any
@@ -61,6 +65,8 @@ class TokenChoice(NamedTuple):
     scores: Any = None
     slots: Any = None
     capacity: Any = None
+    input_weights: Any = None
+    free_outputs: Any = None
 
 
 def get_scores(plan):
@@ -119,6 +125,11 @@ def hide_padding(plan, padding_mask, num_experts):
         padding_mask = join_masks(scores.padding_mask, padding_mask)
         scores = scores._replace(padding_mask=padding_mask)
     plan = plan._replace(scores=scores)
+    if plan.free_outputs is not None:
+        free_outputs = ops.where(
+            padding_mask[..., None], plan.free_outputs, 0.0
+        )
+        plan = plan._replace(free_outputs=free_outputs)
     return keep_pairs(plan, padding_mask[..., None], num_experts)
 
 

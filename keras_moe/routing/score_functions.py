@@ -56,6 +56,52 @@ def sigmoid(router_logits):
     return ops.sigmoid(router_logits)
 
 
+def sqrt_softplus(router_logits):
+    """Score every expert on its own, without an upper end.
+
+    `sqrt(log(1 + exp(logit)))` (DeepSeek-V4).
+
+    Args:
+        router_logits: float32 tensor of shape (..., E).
+
+    Returns:
+        float32 tensor of shape (..., E).
+
+    Example:
+
+    >>> import numpy as np
+    >>> scores = sqrt_softplus(np.array([[100.0, 36.0]], "float32"))
+    >>> np.array(scores).tolist()
+    [[10.0, 6.0]]
+    """
+    # Far to the left it is exp(logit / 2). There the softplus underflows, and
+    # the gradient of its root would be infinity times 0.
+    far = router_logits < -20.0
+    near = ops.where(far, 0.0, router_logits)
+    left = ops.where(far, router_logits, 0.0)
+    return ops.where(far, ops.exp(left / 2), ops.sqrt(ops.softplus(near)))
+
+
+def log_sqrt_softplus(router_logits):
+    """Return the logarithms of `sqrt_softplus`, also where it underflows.
+
+    Args:
+        router_logits: float32 tensor of shape (..., E).
+
+    Returns:
+        float32 tensor of shape (..., E).
+
+    Example:
+
+    >>> import numpy as np
+    >>> float(log_sqrt_softplus(np.array(-400.0, "float32")))
+    -200.0
+    """
+    far = router_logits < -20.0
+    near = ops.where(far, 0.0, router_logits)
+    return ops.where(far, router_logits, ops.log(ops.softplus(near))) / 2
+
+
 def normalize(scores, router_logits, power=1.0):
     """Divide scores by their sum or p-norm, also where they underflow.
 
@@ -121,7 +167,11 @@ def normalize_logs(log_scores, power=1.0):
     return ops.exp(log_scores - log_norm / power)
 
 
-SCORE_FUNCTIONS = {"softmax": softmax, "sigmoid": sigmoid}
+SCORE_FUNCTIONS = {
+    "softmax": softmax,
+    "sigmoid": sigmoid,
+    "sqrt_softplus": sqrt_softplus,
+}
 
 
 def get_log_score_function(score_function):
@@ -143,15 +193,18 @@ def get_log_score_function(score_function):
     """
     if score_function is softmax:
         return lambda router_logits: router_logits
-    return ops.log_sigmoid if score_function is sigmoid else None
+    if score_function is sigmoid:
+        return ops.log_sigmoid
+    return log_sqrt_softplus if score_function is sqrt_softplus else None
 
 
 def get_score_function(identifier):
     """Look up a score function by name, or pass a callable through.
 
     Args:
-        identifier: `"softmax"`, `"sigmoid"`, or a function that maps float32
-            logits of shape (..., E) to scores of the same shape.
+        identifier: `"softmax"`, `"sigmoid"`, `"sqrt_softplus"`, or a function
+            that maps float32 logits of shape (..., E) to scores of the same
+            shape.
 
     Returns:
         The function. Keras' own softmax and sigmoid stand for those of this

@@ -24,6 +24,7 @@ def choose_top_k(
     *,
     expert_bias=None,
     expert_groups=None,
+    selection_logits=None,
 ):
     """Choose the `top_k` best experts of each token.
 
@@ -36,13 +37,17 @@ def choose_top_k(
     Args:
         router_logits: float32 tensor of shape (..., E).
         top_k: int K, experts per token.
-        score_function: `"softmax"`, `"sigmoid"` or a function.
+        score_function: `"softmax"`, `"sigmoid"`, `"sqrt_softplus"` or a
+            function.
         combine_weights: optional `CombineWeights`.
         padding_mask: optional bool tensor of shape (...), True = real token.
         expert_bias: optional float32 tensor of shape (E,), added to the
             scores for the choice alone, not to the weights (DeepSeek-V3,
             https://arxiv.org/abs/2412.19437, equation 16).
         expert_groups: optional `ExpertGroups`.
+        selection_logits: optional float32 tensor of shape (..., E), which the
+            experts are chosen by in place of `router_logits`; the weights
+            are those of `router_logits`.
 
     Returns:
         `TokenChoice` without counts: a `Router` adds them.
@@ -64,15 +69,22 @@ def choose_top_k(
     logits = clean_padding(logits, padding_mask)
     score_function = get_score_function(score_function)
     probs = score_function(logits)
-    ranking = _rank(logits, probs, score_function, expert_bias, expert_groups)
+    if selection_logits is None:
+        by, by_probs = logits, probs
+    else:
+        by, by_probs = selection_logits, score_function(selection_logits)
+    ranking = _rank(by, by_probs, score_function, expert_bias, expert_groups)
     expert_indices = stable_top_k(ranking, top_k)  # (..., K)
     weights = combine_weights.of(logits, probs, expert_indices, score_function)
+    plan = TokenChoice(int32(expert_indices), weights)
+    if combine_weights.apply_to == "inputs":
+        plan = plan._replace(
+            combine_weights=ops.ones_like(weights), input_weights=weights
+        )
     if padding_mask is not None:
-        plan = TokenChoice(expert_indices, weights)
         plan = hide_padding(plan, padding_mask, logits.shape[-1])
         padding_mask = ops.cast(padding_mask, "bool")
     else:
-        plan = TokenChoice(int32(expert_indices), weights)
         padding_mask = ops.ones(ops.shape(logits)[:-1], dtype="bool")
     return plan._replace(scores=RouterScores(logits, probs, padding_mask))
 

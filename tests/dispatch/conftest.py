@@ -65,10 +65,10 @@ class RecordingExperts:
 
     def _experts(self, rows, group_sizes):
         if group_sizes is None:
-            assert rows.shape[0] == EXPERTS
-            return np.arange(EXPERTS)[:, None, None]
+            assert rows.shape[0] == self.num_experts
+            return np.arange(self.num_experts)[:, None, None]
         sizes = ops.convert_to_numpy(group_sizes)
-        owners = np.repeat(np.arange(EXPERTS), sizes)
+        owners = np.repeat(np.arange(self.num_experts), sizes)
         behind = np.full(rows.shape[0] - len(owners), -1)
         return np.append(owners, behind)[:, None]
 

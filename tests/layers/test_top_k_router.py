@@ -317,7 +317,7 @@ def test_tokens_stay_within_their_best_groups():
         ({"num_experts": 2, "jitter_noise": -0.1}, "`jitter_noise` to be 0 or"),
         (
             {"num_experts": 2, "score_function": "max"},
-            r"one of \['sigmoid', 'softmax'\]",
+            r"one of \['sigmoid', 'softmax', 'sqrt_softplus'\]",
         ),
         (
             {"num_experts": 6, "expert_groups": ExpertGroups(4, 2)},

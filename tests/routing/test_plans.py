@@ -25,10 +25,16 @@ def test_a_plan_is_a_pytree():
     plan = choose_top_k(np.zeros((2, 3, 4), "float32"), top_k=2)
     plan = assign_slots(plan, num_experts=4, capacity=5)
     noise = {"noisy_logits": plan.scores.logits, "noise_stddev": np.ones(())}
-    plan = plan._replace(scores=plan.scores._replace(**noise))
+    plan = plan._replace(
+        scores=plan.scores._replace(**noise),
+        input_weights=plan.combine_weights,
+        free_outputs=np.zeros((2, 3, 1)),
+    )
     ranks = keras.tree.map_structure(ops.ndim, plan)
     assert isinstance(ranks, TokenChoice)
-    assert ranks == TokenChoice(3, 3, 2, RouterScores(3, 3, 2, 3, 0), 3, 0)
+    assert ranks == TokenChoice(
+        3, 3, 2, RouterScores(3, 3, 2, 3, 0), 3, 0, 3, 3
+    )
 
 
 def test_a_plan_crosses_a_compiled_function(backend):

@@ -8,6 +8,8 @@ from keras import ops
 from keras_moe.routing import get_score_function
 from keras_moe.routing import sigmoid
 from keras_moe.routing import softmax
+from keras_moe.routing import sqrt_softplus
+from keras_moe.routing.score_functions import get_log_score_function
 
 
 def test_softmax_of_known_logits():
@@ -58,6 +60,31 @@ def test_the_same_functions_of_keras_are_known_by_their_logarithms():
 
 @pytest.mark.parametrize("name", ["soft_max", None, 3])
 def test_an_unknown_name_is_refused_with_the_known_ones(name):
-    with pytest.raises(ValueError, match=r"\['sigmoid', 'softmax'\]") as error:
+    with pytest.raises(
+        ValueError, match=r"\['sigmoid', 'softmax', 's"
+    ) as error:
         get_score_function(name)
     assert f"score_function={name!r}" in str(error.value)
+
+
+def test_sqrt_softplus_and_its_gradient_are_finite_on_either_side(vjp):
+    logits = np.array([-1e4, -150.0, -30.0, -1.0, 0.0, 30.0, 1e4], "float32")
+    value, (gradient,) = vjp(
+        lambda x: sqrt_softplus(x), [logits], np.ones(7, "float32")
+    )
+    x = logits.astype("float64")
+    softplus = np.logaddexp(0.0, x)
+    np.testing.assert_allclose(value, np.sqrt(softplus), rtol=1e-5)
+    # softplus' = sigmoid; exp(x / 2) / 2 where both underflow.
+    sigmoid = np.exp(-np.logaddexp(0.0, -x))
+    with np.errstate(invalid="ignore"):
+        expected = sigmoid / (2 * np.sqrt(softplus))
+    expected = np.where(x < -700, 0.0, expected)
+    np.testing.assert_allclose(gradient, expected, rtol=1e-5)
+    logs, (gradient,) = vjp(
+        get_log_score_function(sqrt_softplus), [logits], np.ones(7, "float32")
+    )
+    with np.errstate(divide="ignore"):
+        expected = np.where(x < -700, x / 2, np.log(softplus) / 2)
+    np.testing.assert_allclose(logs, expected, rtol=1e-5)
+    assert np.all(np.isfinite(gradient))
