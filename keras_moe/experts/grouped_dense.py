@@ -3,8 +3,8 @@
 import keras
 from keras import ops
 
-from keras_moe.experts.late_weights import late_weights
 from keras_moe.experts.per_expert_initializer import PerExpertInitializer
+from keras_moe.experts.stacked_kernel import StackedKernel
 from keras_moe.ops.grouped_matmul import grouped_matmul
 from keras_moe.ops.plain_numbers import plain_numbers
 from keras_moe.ops.widen import int32
@@ -12,11 +12,12 @@ from keras_moe.routing.validation import check_positive
 
 
 @keras.saving.register_keras_serializable(package="keras_moe")
-class GroupedDense(keras.layers.Layer):
+class GroupedDense(StackedKernel):
     """Multiplies each expert's rows by its own kernel.
 
     Banks of experts are made of it. Like `keras.layers.EinsumDense` it can
-    learn a low-rank adapter (`enable_lora`), merged when it is saved.
+    learn a low-rank adapter (`enable_lora`), merged when it is saved, and
+    keep its kernels as 8-bit integers (`quantize("int8")`).
 
     Args:
         num_experts: int E.
@@ -38,7 +39,8 @@ class GroupedDense(keras.layers.Layer):
     Returns:
         Float tensor of shape (R, F), or (E, N, F).
 
-    Weights: `kernel` (E, H, F), `bias` (E, F).
+    Weights: `kernel` (E, H, F), `bias` (E, F); quantized, also
+    `kernel_scale` (E, F), which the integers are divided by.
 
     Example:
 
@@ -77,18 +79,21 @@ class GroupedDense(keras.layers.Layer):
         self.kernel_regularizer = keras.regularizers.get(kernel_regularizer)
         self.kernel_constraint = keras.constraints.get(kernel_constraint)
         self.implementation = implementation
-        self.lora_enabled = False
 
     def build(self, rows_shape, group_sizes_shape=None):
-        self._kernel = self.add_weight(
-            name="kernel",
-            shape=(self.num_experts, rows_shape[-1], self.units),
-            initializer=PerExpertInitializer(
-                self.kernel_initializer, self.num_branches
-            ),
-            regularizer=self.kernel_regularizer,
-            constraint=self.kernel_constraint,
-        )
+        shape = (self.num_experts, rows_shape[-1], self.units)
+        if self.quantization_mode == "int8":
+            self._add_int8(shape)
+        else:
+            self._kernel = self.add_weight(
+                name="kernel",
+                shape=shape,
+                initializer=PerExpertInitializer(
+                    self.kernel_initializer, self.num_branches
+                ),
+                regularizer=self.kernel_regularizer,
+                constraint=self.kernel_constraint,
+            )
         self.bias = None
         if self.use_bias:
             self.bias = self.add_weight(
@@ -96,63 +101,6 @@ class GroupedDense(keras.layers.Layer):
                 shape=(self.num_experts, self.units),
                 initializer=self.bias_initializer,
             )
-
-    @property
-    def kernel(self):
-        """The stacked kernels (E, H, F), with the adapter if there is one."""
-        if not self.lora_enabled:
-            return self._kernel
-        scale = self.lora_alpha / self.lora_rank
-        # (E, H, rank) @ (E, rank, F) -> (E, H, F)
-        adapter = ops.matmul(self.lora_kernel_a, self.lora_kernel_b)
-        return self._kernel + scale * adapter
-
-    def enable_lora(
-        self,
-        rank,
-        a_initializer="he_uniform",
-        b_initializer="zeros",
-        lora_alpha=None,
-    ):
-        """Freeze the kernels and add a trainable adapter to each.
-
-        Args:
-            rank: int, width of the adapters.
-            a_initializer: of the kernels (E, H, rank), drawn per expert.
-            b_initializer: of the kernels (E, rank, F).
-            lora_alpha: optional float; the adapter is multiplied by
-                `lora_alpha / rank`. `None` means `rank`.
-
-        Raises:
-            ValueError: If the layer is not built, has an adapter already, or
-                a kernel constraint.
-        """
-        if not self.built or self.lora_enabled or self.kernel_constraint:
-            raise ValueError(
-                "Expected a built layer without adapter and without kernel "
-                f"constraint. Received: built={self.built}, "
-                f"lora_enabled={self.lora_enabled}, "
-                f"kernel_constraint={self.kernel_constraint}. Build the layer, "
-                "and enable an adapter once."
-            )
-        _, hidden_dim, units = self._kernel.shape
-        with late_weights(self):
-            self.lora_kernel_a = self.add_weight(
-                name="lora_kernel_a",
-                shape=(self.num_experts, hidden_dim, rank),
-                initializer=PerExpertInitializer(a_initializer),
-                regularizer=self.kernel_regularizer,
-            )
-            self.lora_kernel_b = self.add_weight(
-                name="lora_kernel_b",
-                shape=(self.num_experts, rank, units),
-                initializer=b_initializer,
-                regularizer=self.kernel_regularizer,
-            )
-        self._kernel.trainable = False
-        self.lora_rank = rank
-        self.lora_alpha = rank if lora_alpha is None else lora_alpha
-        self.lora_enabled = True
 
     def tensors(self):
         """Return kernel and bias in the compute dtype, as a tuple."""
@@ -189,30 +137,6 @@ class GroupedDense(keras.layers.Layer):
 
     def call(self, rows, group_sizes=None):
         return self.multiply(rows, group_sizes, *self.tensors())
-
-    def save_own_variables(self, store):
-        """Save kernel and bias, an adapter merged into the kernel."""
-        store["0"] = ops.convert_to_numpy(self.kernel)
-        if self.bias is not None:
-            store["1"] = ops.convert_to_numpy(self.bias)
-
-    def load_own_variables(self, store):
-        """Load kernel and bias; an adapter starts again from nothing."""
-        if not store.keys() and self.was_loaded:
-            return  # By a bank of version 0.1.
-        variables = [self._kernel, *([] if self.bias is None else [self.bias])]
-        if len(store.keys()) != len(variables):
-            raise ValueError(
-                f"Expected {len(variables)} variables for {self.path}. "
-                f"Received: {len(store.keys())}. Make the layer with the "
-                "`use_bias` of the file."
-            )
-        for index, variable in enumerate(variables):
-            variable.assign(store[str(index)])
-        if self.lora_enabled:
-            self.lora_kernel_b.assign(ops.zeros(self.lora_kernel_b.shape))
-
-    was_loaded = False
 
     def compute_output_shape(self, rows_shape, group_sizes_shape=None):
         return (*rows_shape[:-1], self.units)

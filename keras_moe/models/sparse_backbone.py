@@ -126,8 +126,8 @@ class SparseBackbone(SparseModel):
         if not known or (target_layer_names and {*names} - known):
             raise ValueError(
                 "Expected `target_layer_names` among the layers that LoRA can "
-                f"adapt, {sorted(can_adapt)}. Received: {[*names]}. Experts "
-                "and routers cannot be adapted."
+                f"adapt, {sorted(can_adapt)}. Received: {[*names]}. Routers "
+                "cannot be adapted."
             )
         super().enable_lora(rank, target_layer_names)
         for layer in all_layers(self)[1:]:

@@ -5,7 +5,7 @@ import warnings
 
 import keras
 
-from keras_moe.experts.expert_bank import ExpertBank
+from keras_moe.experts.grouped_dense import GroupedDense
 from keras_moe.models.creation_order import CreationOrder
 from keras_moe.models.traced_state import TracedState
 from keras_moe.ops.all_layers import all_layers
@@ -37,9 +37,11 @@ class SparseModel(CreationOrder):
         return before is not None and before != now
 
     def quantize(self, mode=None, config=None, filters=None, **kwargs):
-        """Quantize the embedding and the dense projections.
+        """Quantize the embedding, the dense projections and the experts.
 
-        Experts and routers stay as they are, and a warning says so.
+        Routers stay as they are. Experts know `"int8"` only: their kernels
+        are kept as integers and computed with as floats. In another mode they
+        stay as they are, and a warning says so.
 
         Args:
             mode: `"int8"`, `"int4"`, `"float8"` or `"gptq"`.
@@ -48,8 +50,16 @@ class SparseModel(CreationOrder):
                 them, or function of a layer that returns a bool.
             **kwargs: of `keras.Model.quantize`.
         """
-
+        experts = [
+            layer
+            for layer in all_layers(self)
+            if isinstance(layer, GroupedDense)
+        ]
+        if mode is None and config is not None:
+            mode = config.mode
+        stay = [] if mode == "int8" else experts
         can_be_quantized = {id(layer) for layer in self.quantizable_layers()}
+        can_be_quantized -= {id(layer) for layer in stay}
         super().quantize(
             mode,
             config,
@@ -58,13 +68,10 @@ class SparseModel(CreationOrder):
             ),
             **kwargs,
         )
-        experts = [
-            layer for layer in all_layers(self) if isinstance(layer, ExpertBank)
-        ]
-        if experts:
+        if stay:
             warnings.warn(
-                f"The experts stay {experts[0].variable_dtype}: Keras "
-                "quantizes dense and embedding layers only.",
+                f"The experts stay {stay[0].variable_dtype}: they know "
+                f"'int8' only, not {mode!r}.",
                 stacklevel=2,
             )
 

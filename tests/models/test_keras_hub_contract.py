@@ -157,7 +157,6 @@ def test_presets_of_tasks_pass_keras_hubs_test(case, family, tmp_path):
 
 
 @pytest.mark.filterwarnings(
-    "ignore:The experts stay float32",
     # Of Keras' `ReversibleEmbedding`, on PyTorch.
     "ignore:.*The use of `x.T` on tensors:UserWarning",
 )

@@ -100,7 +100,6 @@ def load_others(model):
     randomize(model.weights, seed=2)
 
 
-@pytest.mark.filterwarnings("ignore:The experts stay float32")
 @pytest.mark.parametrize(
     "change",
     [
@@ -128,16 +127,27 @@ def test_what_is_generated_follows_the_model(change):
 
 
 @pytest.mark.once
-def test_one_warning_says_that_experts_are_not_quantized():
+def test_experts_are_quantized_to_integers_and_routers_are_not():
     model = make_model()
-    with pytest.raises(UserWarning, match="^The experts stay float32: Keras"):
-        model.quantize("int8")  # Warnings are errors here; it comes last.
-    assert model.backbone.decoder_blocks[0].attention.query.quantization_mode
+    model.quantize("int8")
+    block = model.backbone.decoder_blocks[0]
+    assert block.attention.query.quantization_mode == "int8"
     assert model.backbone.token_embedding.quantization_mode == "int8"
+    for part in block.feed_forward.experts.parts():
+        assert part.quantization_mode == "int8"
+    assert block.feed_forward.router.kernel.dtype == "float32"
 
 
 @pytest.mark.once
-@pytest.mark.filterwarnings("ignore:The experts stay float32")
+@pytest.mark.filterwarnings("ignore:Invalid quantization mode")
+def test_one_warning_says_that_experts_know_no_other_mode():
+    model = make_model()
+    match = "^The experts stay float32: they know 'int8' only, not 'float8'"
+    with pytest.raises(UserWarning, match=match):
+        model.quantize("float8")  # Warnings are errors here; it comes last.
+
+
+@pytest.mark.once
 @pytest.mark.parametrize(
     "filters", ["^query$", ["query$"], lambda layer: layer.name == "query"]
 )
