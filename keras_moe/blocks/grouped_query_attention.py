@@ -13,6 +13,7 @@ from keras_moe.blocks.rotary_embedding import rotary_frequencies
 from keras_moe.blocks.rotary_embedding import rotate
 from keras_moe.ops.padding import clean_padding
 from keras_moe.ops.plain_numbers import plain_numbers
+from keras_moe.ops.write_slice import write_slice
 from keras_moe.routing.padding import join_masks
 from keras_moe.routing.validation import check_positive
 
@@ -149,7 +150,9 @@ class GroupedQueryAttention(CausalAttention):
             setattr(self, name, projection)
         self.output_dense = self._projection(
             "output",
-            "btnd,ndh->bth",
+            # PyTorch sums axes in the order of their letters; a kernel that
+            # has them in another order is copied at every call.
+            "btad,adh->bth",
             queries,
             (hidden_dim,),
             "h" if self.use_output_bias else None,
@@ -179,9 +182,9 @@ class GroupedQueryAttention(CausalAttention):
         key_positions = positions
         if cache is not None:
             num_slots = ops.shape(cache[0])[2]
-            slot = (0, 0, ops.mod(start, num_slots), 0)
-            key = ops.slice_update(cache[0], slot, key)
-            value = ops.slice_update(cache[1], slot, value)
+            slot = start % num_slots
+            key = write_slice(cache[0], key, slot, axis=2)
+            value = write_slice(cache[1], value, slot, axis=2)
             key_positions = slot_positions(positions[-1], num_slots)
         visible = causal_mask(
             positions, key_positions, padding_mask, self.sliding_window

@@ -16,6 +16,7 @@ from keras_moe.blocks.yarn import yarn_magnitude
 from keras_moe.blocks.yarn import yarn_softmax_scale
 from keras_moe.ops.padding import clean_padding
 from keras_moe.ops.plain_numbers import plain_numbers
+from keras_moe.ops.write_slice import write_slice
 from keras_moe.routing.padding import join_masks
 from keras_moe.routing.validation import check_positive
 
@@ -154,7 +155,8 @@ class MultiHeadLatentAttention(CausalAttention):
         )
         self.output_dense = self._projection(
             "output",
-            "blnf,nfh->blh",
+            # In the order of their letters: see `GroupedQueryAttention`.
+            "blaf,afh->blh",
             (self.num_query_heads, self.value_head_dim),
             (hidden_dim,),
             "h" if self.use_bias else None,
@@ -178,7 +180,7 @@ class MultiHeadLatentAttention(CausalAttention):
         latents = self._compress(inputs, positions)  # (B, L, R + P)
         key_positions = positions
         if cache is not None:
-            latents = ops.slice_update(cache, (0, start, 0), latents)
+            latents = write_slice(cache, latents, start, axis=1)
             key_positions = ops.arange(ops.shape(cache)[1], dtype="int32")
         visible = causal_mask(positions, key_positions, padding_mask)
         one_by_one = cache is not None and inputs.shape[1] == 1

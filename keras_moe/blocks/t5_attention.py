@@ -91,8 +91,9 @@ class T5Attention(keras.layers.Layer):
             self.value_projection = project(
                 "value", "blh,hnd->blnd", heads, hidden_dim**-0.5
             )
+            # In the order of their letters: see `GroupedQueryAttention`.
             self.output_projection = project(
-                "output", "blnd,ndh->blh", (hidden_dim,), inner_dim**-0.5
+                "output", "blad,adh->blh", (hidden_dim,), inner_dim**-0.5
             )
             self.attention_dropout = keras.layers.Dropout(
                 self.dropout, dtype=self.dtype_policy, name="dropout"

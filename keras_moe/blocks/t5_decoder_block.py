@@ -6,6 +6,7 @@ from keras import ops
 from keras_moe.blocks.attention_mask import causal_mask
 from keras_moe.blocks.t5_block import T5Block
 from keras_moe.ops.padding import clean_padding
+from keras_moe.ops.write_slice import write_slice
 from keras_moe.routing.padding import join_masks
 
 
@@ -136,10 +137,9 @@ class T5DecoderBlock(T5Block):
 
         def attend(attention, x):
             nonlocal cache
-            start = [0, cache_update_index, 0, 0]
             update = attention.project_keys_values(x)
             cache = tuple(
-                ops.slice_update(cached, start, new)
+                write_slice(cached, new, cache_update_index, axis=1)
                 for cached, new in zip(cache, update, strict=True)
             )
             return attention.attend(x, cache, position_bias, visible, False)
