@@ -40,7 +40,7 @@ class GenerativeTask(CachedDecoder):
     first_is_real = False
     _generate_state: TracedState | None = None
     _recorder = PlainRecorder()  # Of a step that nobody has compiled.
-    _calls_layers = False
+    _compiles_steps: bool | str = "auto"
 
     def compile(self, *args, jit_compile="auto", **kwargs):
         """Set how the task trains and generates.
@@ -49,11 +49,13 @@ class GenerativeTask(CachedDecoder):
             *args: of the `compile` of keras-hub's task, like `**kwargs`.
             jit_compile: bool or `"auto"`, whether XLA compiles. On PyTorch
                 `generate` repeats the tensor operations of a step without the
-                layers' Python; `False` calls the layers for every token.
+                layers' Python; `False` calls the layers for every token, and
+                `True` compiles the operations by `torch.compile`, which takes
+                a minute for each shape of prompts.
             **kwargs: `sampler`, `optimizer`, `loss` and others.
         """
         super().compile(*args, jit_compile=jit_compile, **kwargs)
-        self._calls_layers = jit_compile is False
+        self._compiles_steps = jit_compile
         self._generate_state = None
 
     def generate(
@@ -126,9 +128,8 @@ class GenerativeTask(CachedDecoder):
         state = TracedState(self, self.sampler)
         if state != self._generate_state:
             self.generate_function = None
-            self._recorder = (
-                PlainRecorder() if self._calls_layers else Recorder()
-            )
+            jit_compile = False if self.run_eagerly else self._compiles_steps
+            self._recorder = Recorder(jit_compile)
             self._generate_state = state
         return super().make_generate_function()
 
@@ -152,9 +153,7 @@ class GenerativeTask(CachedDecoder):
         _, cache, hidden_states = self.prefill(
             **{name: inputs[name] for name in self._input_keys()}
         )
-        decode = self._recorder.recorded(
-            self.decode, self.weights, self.run_eagerly
-        )
+        decode = self._recorder.recorded(self.decode, self.weights)
 
         def next(prompt, cache, index):
             last = ops.slice(prompt, (0, index - 1), (ops.shape(prompt)[0], 1))

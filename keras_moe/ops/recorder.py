@@ -9,9 +9,17 @@ from keras_moe.ops.backend import load_or
 
 
 class PlainRecorder:
-    """Returns steps as they are; a compiler sees them."""
+    """Returns steps as they are; a compiler sees them.
 
-    def recorded(self, step, weights, run_eagerly=False):
+    Args:
+        jit_compile: bool or `"auto"`; on PyTorch `False` leaves the steps as
+            they are, and `True` compiles what they come to.
+    """
+
+    def __init__(self, jit_compile="auto"):
+        pass
+
+    def recorded(self, step, weights):
         """Return a function that does what a step does.
 
         Args:
@@ -19,7 +27,6 @@ class PlainRecorder:
                 weights. A state among its arguments is given up: the caller
                 goes on with the one returned.
             weights: list of Keras variables that the step reads.
-            run_eagerly: bool; with `True` the step stays as it is.
 
         Returns:
             Function of the same arguments.

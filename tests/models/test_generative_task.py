@@ -217,3 +217,19 @@ def test_the_layers_can_be_called_for_every_token(monkeypatch):
     calls.clear()
     model.generate(prompts(), stop_token_ids=None)
     assert len(calls) == 1
+
+
+# PyTorch's compiler imports what PyTorch warns about.
+@pytest.mark.filterwarnings("ignore:.torch.jit.script:DeprecationWarning")
+@pytest.mark.exhaustive
+@pytest.mark.skipif(
+    keras.config.backend() != "torch", reason="a compiler sees all layers once"
+)
+def test_the_layers_operations_can_be_compiled():
+    sampler = keras_hub.samplers.GreedySampler()
+    model = make_model(sampler)
+    expected = model.generate(prompts(), stop_token_ids=None)["token_ids"]
+    model.compile(sampler=sampler, jit_compile=True)
+    for _ in range(2):
+        actual = model.generate(prompts(), stop_token_ids=None)["token_ids"]
+        np.testing.assert_array_equal(actual, expected)

@@ -31,6 +31,10 @@ def can_trace():
 def trace_operations(function, arguments):
     """Run a function once and return the tensor operations it came to.
 
+    Equal operations are computed once, and those that nobody reads never:
+    each layer of a model has positions, masks and angles of its own, which
+    are the same in all, and scores for losses, which inference leaves alone.
+
     Args:
         function: function of nested tuples of tensors. Its Python is run now
             and never again; numbers in it become constants.
@@ -47,7 +51,13 @@ def trace_operations(function, arguments):
     [6.0, 8.0]
     """
     program = make_fx(lambda *arguments: function(*arguments))(*arguments)
-    graph = program.graph
+    _change_in_place(program.graph)
+    _merge(program)
+    program.recompile()
+    return program
+
+
+def _change_in_place(graph):
     for node in graph.find_nodes(
         op="call_function", target=torch.ops.aten.clone.default
     ):
@@ -55,5 +65,39 @@ def trace_operations(function, arguments):
         if argument.op == "placeholder" and len(argument.users) == 1:
             node.replace_all_uses_with(argument)
             graph.erase_node(node)
-    program.recompile()
-    return program
+
+
+def _merge(program):
+    has_own_memory = _written_or_returned(program.graph)
+    first_of_its_kind: dict = {}
+    for node in program.graph.nodes:
+        if node not in has_own_memory and not node.is_impure():
+            first = first_of_its_kind.setdefault(_kind(program, node), node)
+            if first is not node:
+                node.replace_all_uses_with(first)
+    program.graph.eliminate_dead_code()
+
+
+def _written_or_returned(graph):
+    """Find the nodes whose memory is changed, directly or through a view."""
+    found: set = set()
+    to_do = [node for node in graph.nodes if node.is_impure()]
+    while to_do:
+        node = to_do.pop()
+        if node.is_impure() or getattr(node.target, "is_view", True):
+            new = {*node.all_input_nodes} - found
+            found |= new
+            to_do += new
+    return found
+
+
+def _kind(program, node):
+    """Return what two nodes have in common if they are equal."""
+    if node.op == "get_attr":
+        return id(getattr(program, node.target))
+    if node.target is torch.ops.aten.lift_fresh_copy.default:
+        # What Python makes of its own numbers, again in each layer.
+        value = getattr(program, node.args[0].target)
+        return value.dtype, value.device, str(value.tolist())
+    # Nodes print as their names, which are unique.
+    return node.target, repr(node.args), repr(node.kwargs)

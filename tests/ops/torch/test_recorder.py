@@ -35,10 +35,10 @@ def patience(monkeypatch):
     monkeypatch.setattr(module, "PATIENCE", PLAIN_STEPS)
 
 
-def run(step, steps, recorder=None, **options):
+def run(step, steps, recorder=None):
     """Take steps with new numbers each time; return their sums and the end."""
     recorder = recorder or Recorder()
-    recorded = recorder.recorded(step, [step.weight], **options)
+    recorded = recorder.recorded(step, [step.weight])
     cache, sums = torch.zeros(9, 2), []
     with torch.no_grad():
         for index in range(steps):
@@ -141,11 +141,37 @@ def test_without_a_tracer_the_step_is_called(monkeypatch):
     assert step.calls == 9
 
 
-def test_eager_runs_and_plain_numbers_are_not_recorded():
-    step, recorder = Step(), Recorder()
-    run(step, 9, recorder, run_eagerly=True)
+def test_without_compilation_the_step_is_called():
+    step = Step()
+    run(step, 9, Recorder(jit_compile=False))
     assert step.calls == 9
-    recorded = recorder.recorded(step, [step.weight])
+
+
+def test_steps_with_plain_numbers_are_not_recorded():
+    step = Step()
+    recorded = Recorder().recorded(step, [step.weight])
     for _ in range(9):
         recorded(torch.ones(2), torch.zeros(9, 2), 4)
-    assert step.calls == 18
+    assert step.calls == 9
+
+
+def test_operations_are_compiled_on_request_alone(monkeypatch):
+    compiled = []
+    monkeypatch.setattr(
+        torch, "compile", lambda function: compiled.append(function) or function
+    )
+    for jit_compile, number in [("auto", 0), (True, 1)]:
+        sums, _ = run(Step(), 9, Recorder(jit_compile))
+        assert sums == [2.0 * index + 3.0 for index in range(9)]
+        assert len(compiled) == number
+
+
+# PyTorch's compiler imports what PyTorch warns about.
+@pytest.mark.filterwarnings("ignore:.torch.jit.script:DeprecationWarning")
+@pytest.mark.exhaustive  # It starts a C++ compiler.
+def test_compiled_operations_give_the_same():
+    step = Step()
+    sums, cache = run(step, 9, Recorder(jit_compile=True))
+    assert sums == [2.0 * index + 3.0 for index in range(9)]
+    assert cache.tolist() == [[2.0 * index, 3.0] for index in range(9)]
+    assert step.calls == PLAIN_STEPS + 2
