@@ -15,7 +15,9 @@ from keras_moe.balancing.pooled_load_balancing_loss import (
     PooledLoadBalancingLoss,
 )
 from keras_moe.balancing.pooled_rule import PooledRule
+from keras_moe.balancing.quantile_bias import QuantileBias
 from keras_moe.balancing.router_z_loss import RouterZLoss
+from keras_moe.balancing.selection_bias import SelectionBias
 from keras_moe.balancing.token_entropy_loss import TokenEntropyLoss
 
 __all__ = [
@@ -29,7 +31,9 @@ __all__ = [
     "MeanEntropyLoss",
     "PooledLoadBalancingLoss",
     "PooledRule",
+    "QuantileBias",
     "RouterZLoss",
+    "SelectionBias",
     "TokenEntropyLoss",
     "get_rules",
 ]

@@ -4,7 +4,7 @@ import keras
 
 from keras_moe.balancing.expert_group_rule import ExpertGroupRule
 from keras_moe.losses.expert_groups import communication_balancing_loss
-from keras_moe.ops.plain_numbers import to_plain
+from keras_moe.ops.plain_numbers import plain_numbers
 from keras_moe.routing.validation import check_positive
 
 
@@ -42,6 +42,7 @@ class CommunicationBalancingLoss(ExpertGroupRule):
 
     source = "DeepSeek-V2, 2024, section 2.2.3, communication balance loss"
 
+    @plain_numbers
     def __init__(
         self,
         weight=0.02,
@@ -52,7 +53,7 @@ class CommunicationBalancingLoss(ExpertGroupRule):
         super().__init__(weight, num_groups, per_sequence)
         if num_limited is not None:
             check_positive(num_limited=num_limited)
-        self.num_limited = to_plain(num_limited)
+        self.num_limited = num_limited
 
     def build(self, router):
         super().build(router)

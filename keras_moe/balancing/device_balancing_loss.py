@@ -4,6 +4,7 @@ import keras
 
 from keras_moe.balancing.expert_group_rule import ExpertGroupRule
 from keras_moe.losses.expert_groups import device_balancing_loss
+from keras_moe.ops.plain_numbers import plain_numbers
 
 
 @keras.saving.register_keras_serializable(package="keras_moe")
@@ -36,6 +37,7 @@ class DeviceBalancingLoss(ExpertGroupRule):
 
     source = "DeepSeek-V2, 2024, section 2.2.3, device-level balance loss"
 
+    @plain_numbers
     def __init__(self, weight=0.05, num_groups=None, per_sequence=True):
         super().__init__(weight, num_groups, per_sequence)
 

@@ -1,17 +1,16 @@
 """DeepSeek-V3's balance without a loss, as a rule."""
 
 import keras
-from keras import ops
 
-from keras_moe.balancing.balancing_rule import BalancingRule
-from keras_moe.balancing.step_load import StepLoad
+from keras_moe.balancing.selection_bias import SelectionBias
+from keras_moe.losses.expert_bias_update import check_bias_rule
 from keras_moe.losses.expert_bias_update import missing_load
+from keras_moe.losses.load_balancing import tokens_per_expert
 from keras_moe.ops.plain_numbers import plain_numbers
-from keras_moe.routing.validation import check_not_negative
 
 
 @keras.saving.register_keras_serializable(package="keras_moe")
-class ExpertBias(BalancingRule):
+class ExpertBias(SelectionBias):
     """Adds a bias to the scores for the choice, and moves it by the load.
 
     The bias takes part in the choice, not in the weights, and no gradient
@@ -23,6 +22,8 @@ class ExpertBias(BalancingRule):
     Args:
         rate: float, by how much, in units of a score. 0 leaves the bias as
             it is, and so does freezing the router (`trainable = False`).
+        rule: `"sign"`, or `"proportional"` to the missing load.
+        centered: bool, whether the biases keep their sum.
 
     Example: three tokens, two of them on expert 0.
 
@@ -43,30 +44,21 @@ class ExpertBias(BalancingRule):
     source = "Wang et al., 2024, algorithm 1"
 
     @plain_numbers
-    def __init__(self, rate=0.001):
-        check_not_negative(rate=rate)
-        self.rate = rate
+    def __init__(self, rate=0.001, rule="sign", centered=False):
+        super().__init__(rate)
+        check_bias_rule(rule)
+        self.rule = rule
+        self.centered = centered
 
-    def build(self, router):
-        router.expert_bias = router.add_weight(
-            name="expert_bias",
-            shape=(router.num_experts,),
-            initializer="zeros",
-            trainable=False,
-            autocast=False,
-        )
-        router.step_load = StepLoad(router.num_experts, name="step_load")
-        router.step_load.build()
+    def summands(self, plan, router):
+        return tokens_per_expert(plan)
 
-    def selection_bias(self, router):
-        return router.expert_bias
-
-    def update(self, plan, router):
-        if not (self.rate and router.trainable):
-            return
-        load, is_last = router.step_load(plan)
-        step = self.rate * missing_load(load)
-        router.expert_bias.assign_add(ops.where(is_last, step, 0.0))
+    def step(self, sums):
+        return missing_load(sums, self.rule, self.centered)
 
     def get_config(self):
-        return {"rate": self.rate}
+        return {
+            **super().get_config(),
+            "rule": self.rule,
+            "centered": self.centered,
+        }

@@ -1,7 +1,6 @@
 """What the rules for groups of experts have in common."""
 
 from keras_moe.balancing.loss_rule import LossRule
-from keras_moe.ops.plain_numbers import to_plain
 from keras_moe.routing.validation import check_positive
 
 
@@ -34,7 +33,7 @@ class ExpertGroupRule(LossRule):
         super().__init__(weight)
         if num_groups is not None:
             check_positive(num_groups=num_groups)
-        self.num_groups = to_plain(num_groups)
+        self.num_groups = num_groups
         self.per_sequence = per_sequence
 
     def build(self, router):

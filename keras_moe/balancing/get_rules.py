@@ -14,6 +14,7 @@ from keras_moe.balancing.mean_entropy_loss import MeanEntropyLoss
 from keras_moe.balancing.pooled_load_balancing_loss import (
     PooledLoadBalancingLoss,
 )
+from keras_moe.balancing.quantile_bias import QuantileBias
 from keras_moe.balancing.router_z_loss import RouterZLoss
 from keras_moe.balancing.token_entropy_loss import TokenEntropyLoss
 
@@ -28,6 +29,7 @@ RULES = {
     "token_entropy_loss": TokenEntropyLoss,
     "router_z_loss": RouterZLoss,
     "expert_bias": ExpertBias,
+    "quantile_bias": QuantileBias,
 }
 # What a router has unless it is told otherwise.
 DEFAULT = ("load_balancing_loss", "router_z_loss")

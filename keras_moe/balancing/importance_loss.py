@@ -5,6 +5,7 @@ import keras
 from keras_moe.balancing.loss_rule import LossRule
 from keras_moe.losses.importance import check_weighting
 from keras_moe.losses.importance import importance_loss
+from keras_moe.ops.plain_numbers import plain_numbers
 
 
 @keras.saving.register_keras_serializable(package="keras_moe")
@@ -36,6 +37,7 @@ class ImportanceLoss(LossRule):
 
     source = "Shazeer et al., 2017, equations 6 and 7"
 
+    @plain_numbers
     def __init__(self, weight=0.01, of="combine_weights"):
         super().__init__(weight)
         check_weighting(of)

@@ -5,6 +5,7 @@ import keras
 from keras_moe.balancing.loss_rule import LossRule
 from keras_moe.losses.load_balancing import check_choices
 from keras_moe.losses.load_balancing import load_balancing_loss
+from keras_moe.ops.plain_numbers import plain_numbers
 
 
 @keras.saving.register_keras_serializable(package="keras_moe")
@@ -45,6 +46,7 @@ class LoadBalancingLoss(LossRule):
 
     source = "Fedus et al., 2021, equations 4 to 6"
 
+    @plain_numbers
     def __init__(
         self,
         weight=0.01,

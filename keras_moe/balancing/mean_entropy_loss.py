@@ -4,7 +4,7 @@ import keras
 
 from keras_moe.balancing.loss_rule import LossRule
 from keras_moe.losses.entropy import mean_entropy_loss
-from keras_moe.ops.plain_numbers import to_plain
+from keras_moe.ops.plain_numbers import plain_numbers
 from keras_moe.routing.validation import check_not_negative
 
 
@@ -36,11 +36,12 @@ class MeanEntropyLoss(LossRule):
 
     source = "Mustafa et al., 2022 (LIMoE), global entropy loss"
 
+    @plain_numbers
     def __init__(self, weight=0.01, threshold=None):
         super().__init__(weight)
-        self.threshold = to_plain(threshold)
+        self.threshold = threshold
         if threshold is not None:
-            check_not_negative(threshold=self.threshold)
+            check_not_negative(threshold=threshold)
 
     def loss(self, plan):
         return mean_entropy_loss(plan, self.threshold)

@@ -4,6 +4,7 @@ import keras
 
 from keras_moe.balancing.loss_rule import LossRule
 from keras_moe.losses.router_z import router_z_loss
+from keras_moe.ops.plain_numbers import plain_numbers
 
 
 @keras.saving.register_keras_serializable(package="keras_moe")
@@ -30,6 +31,7 @@ class RouterZLoss(LossRule):
 
     source = "Zoph et al., 2022, equation 5"
 
+    @plain_numbers
     def __init__(self, weight=0.001):
         super().__init__(weight)
 

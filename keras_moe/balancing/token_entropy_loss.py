@@ -4,6 +4,7 @@ import keras
 
 from keras_moe.balancing.loss_rule import LossRule
 from keras_moe.losses.entropy import token_entropy_loss
+from keras_moe.ops.plain_numbers import plain_numbers
 
 
 @keras.saving.register_keras_serializable(package="keras_moe")
@@ -33,6 +34,7 @@ class TokenEntropyLoss(LossRule):
 
     source = "Mustafa et al., 2022 (LIMoE), local entropy loss"
 
+    @plain_numbers
     def __init__(self, weight=0.01):
         super().__init__(weight)
 

@@ -1,5 +1,6 @@
 """Configurations of version 0.1, read as what they are now."""
 
+from keras_moe.balancing.balancing_rule import BalancingRule
 from keras_moe.balancing.expert_bias import ExpertBias
 from keras_moe.balancing.load_balancing_loss import LoadBalancingLoss
 from keras_moe.balancing.router_z_loss import RouterZLoss
@@ -26,7 +27,7 @@ def router_config(config):
     config = dict(config)
     if "load_balancing_loss_weight" not in config:
         return config
-    balancing = []
+    balancing: list[BalancingRule] = []
     rate = config.pop("expert_bias_update_rate", 0.0)
     if config.pop("use_expert_bias", False):
         balancing.append(ExpertBias(rate))

@@ -74,7 +74,7 @@ class Router(keras.layers.Layer):
     source: str | None = None
     # How many experts, the last ones, compute nothing: no bank holds them.
     num_free_experts = 0
-    # What `keras_moe.balancing.ExpertBias` moves, where there is one.
+    # What `keras_moe.balancing.SelectionBias` moves, where there is one.
     expert_bias = None
 
     def __init__(
@@ -88,6 +88,7 @@ class Router(keras.layers.Layer):
         self.capacity = capacity
         self.supports_masking = True
         self._has_rules = False
+        self._heeds_bias = False
 
     def route(self, inputs, padding_mask=None, training=None, **routing_inputs):
         """Decide for every token.
@@ -137,6 +138,7 @@ class Router(keras.layers.Layer):
             training=training,
             **routing_inputs,
         )
+        self._check_bias()
         plan = self._complete(plan, padding_mask)
         if training:
             self._balance(plan)
@@ -150,6 +152,7 @@ class Router(keras.layers.Layer):
         Returns:
             float32 tensor of shape (E,), or `None`.
         """
+        self._heeds_bias = True
         biases = [rule.selection_bias(self) for rule in self.balancing]
         biases = [bias for bias in biases if bias is not None]
         return sum(biases[1:], start=biases[0]) if biases else None
@@ -185,6 +188,18 @@ class Router(keras.layers.Layer):
                 "rules. Received: a router without. Call it at the end."
             )
         return join_masks(*masks)
+
+    def _check_bias(self):
+        if self._heeds_bias:
+            return
+        for rule in self.balancing:
+            if rule.selection_bias(self) is not None:
+                raise ValueError(
+                    f"Expected `{type(self).__name__}.route` to heed "
+                    "`self.selection_bias()`, which "
+                    f"`{type(rule).__name__}` moves. Received: a router that "
+                    "chooses without. Leave the rule out."
+                )
 
     def _complete(self, plan, padding_mask):
         if not isinstance(plan, self.plan_class):

@@ -9,6 +9,7 @@ from keras_moe.losses.importance import importance_loss
 from keras_moe.losses.load_balancing import load_balancing_loss
 from keras_moe.losses.load_balancing import tokens_per_expert
 from keras_moe.losses.pooled_load_balancing import pooled_load_balancing_loss
+from keras_moe.losses.quantile_bias_update import quantile_bias_update
 from keras_moe.losses.router_z import router_z_loss
 from keras_moe.losses.token_means import mean_over_tokens
 from keras_moe.losses.token_means import num_real_tokens
@@ -23,6 +24,7 @@ __all__ = [
     "mean_over_tokens",
     "num_real_tokens",
     "pooled_load_balancing_loss",
+    "quantile_bias_update",
     "router_z_loss",
     "token_entropy_loss",
     "tokens_per_expert",

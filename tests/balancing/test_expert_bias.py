@@ -8,8 +8,10 @@ from keras import ops
 from keras_moe import testing
 from keras_moe.balancing import BalancingRule
 from keras_moe.balancing import ExpertBias
+from keras_moe.layers import Router
 from keras_moe.layers import TopKRouter
 from keras_moe.routing import Capacity
+from keras_moe.routing import choose_top_k
 
 EXPERTS, RATE = 4, 0.125
 INPUTS = np.random.default_rng(0).normal(size=(2, 3, EXPERTS))
@@ -120,3 +122,37 @@ def test_a_negative_rate_is_refused(rate):
     with pytest.raises(ValueError, match="`rate` to be 0 or more") as error:
         ExpertBias(rate)
     assert f"rate={rate}" in str(error.value)
+
+
+def test_a_step_is_proportional_or_centered_if_asked():
+    logits = np.repeat(np.eye(4, dtype="float32"), [5, 2, 1, 0], axis=0)
+    load = np.array([5, 2, 1, 0])
+    signs, missing = np.sign(2 - load), (2 - load) / 2
+    for arguments, expected in [
+        ({"rule": "proportional"}, missing),
+        ({"centered": True}, signs - signs.mean()),
+        ({"rule": "proportional", "centered": True}, missing),
+    ]:
+        router = TopKRouter(4, 1, balancing=ExpertBias(RATE, **arguments))
+        router.build((None, 4))
+        router.kernel.assign(np.eye(4))
+        router(logits, training=True)
+        np.testing.assert_allclose(bias_of(router), RATE * expected, rtol=1e-6)
+
+
+def test_an_unknown_rule_is_refused_with_the_known_ones():
+    with pytest.raises(ValueError, match="'sign', 'proportional'") as error:
+        ExpertBias(rule="linear")
+    assert "rule='linear'" in str(error.value)
+
+
+def test_a_router_that_does_not_heed_the_bias_is_refused():
+    class Fixed(Router):
+        def route(self, inputs, padding_mask=None, training=None):
+            return choose_top_k(inputs, 2)
+
+    Fixed(EXPERTS)(INPUTS)
+    with pytest.raises(ValueError, match="to heed `self.selection") as error:
+        Fixed(EXPERTS, balancing="expert_bias")(INPUTS)
+    assert "`ExpertBias` moves" in str(error.value)
+    assert "Leave the rule out" in str(error.value)

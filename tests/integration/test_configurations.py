@@ -14,6 +14,7 @@ from keras_moe import experts
 from keras_moe import layers
 from keras_moe import models
 from keras_moe import routing
+from keras_moe.balancing.get_rules import RULES
 from keras_moe.callbacks import RoutingMonitor
 
 # One of each class, with the arguments that it cannot do without. Parts come
@@ -27,9 +28,7 @@ REQUIRED = {
     experts.FeedForwardExperts: {"num_experts": 4, "intermediate_dim": 4},
     experts.GatedExperts: {"num_experts": 4, "intermediate_dim": 4},
     experts.GroupedDense: {"num_experts": 4, "units": 4},
-    balancing.ExpertBias: {},
-    balancing.LoadBalancingLoss: {},
-    balancing.RouterZLoss: {},
+    **{rule: {} for rule in RULES.values()},
     routing.Capacity: {},
     routing.CombineWeights: {},
     routing.ExpertGroups: {"num_groups": 4, "num_limited": 2},
