@@ -9,6 +9,7 @@ from keras_moe.balancing.expert_bias import ExpertBias
 from keras_moe.balancing.get_rules import get_rules
 from keras_moe.balancing.importance_loss import ImportanceLoss
 from keras_moe.balancing.load_balancing_loss import LoadBalancingLoss
+from keras_moe.balancing.load_loss import LoadLoss
 from keras_moe.balancing.loss_rule import LossRule
 from keras_moe.balancing.mean_entropy_loss import MeanEntropyLoss
 from keras_moe.balancing.pooled_load_balancing_loss import (
@@ -27,6 +28,7 @@ __all__ = [
     "ExpertBias",
     "ImportanceLoss",
     "LoadBalancingLoss",
+    "LoadLoss",
     "LossRule",
     "MeanEntropyLoss",
     "PooledLoadBalancingLoss",

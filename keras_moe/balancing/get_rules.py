@@ -10,6 +10,7 @@ from keras_moe.balancing.device_balancing_loss import DeviceBalancingLoss
 from keras_moe.balancing.expert_bias import ExpertBias
 from keras_moe.balancing.importance_loss import ImportanceLoss
 from keras_moe.balancing.load_balancing_loss import LoadBalancingLoss
+from keras_moe.balancing.load_loss import LoadLoss
 from keras_moe.balancing.mean_entropy_loss import MeanEntropyLoss
 from keras_moe.balancing.pooled_load_balancing_loss import (
     PooledLoadBalancingLoss,
@@ -25,6 +26,7 @@ RULES = {
     "device_balancing_loss": DeviceBalancingLoss,
     "communication_balancing_loss": CommunicationBalancingLoss,
     "importance_loss": ImportanceLoss,
+    "load_loss": LoadLoss,
     "mean_entropy_loss": MeanEntropyLoss,
     "token_entropy_loss": TokenEntropyLoss,
     "router_z_loss": RouterZLoss,

@@ -6,6 +6,7 @@ from keras_moe.losses.expert_bias_update import expert_bias_update
 from keras_moe.losses.expert_groups import communication_balancing_loss
 from keras_moe.losses.expert_groups import device_balancing_loss
 from keras_moe.losses.importance import importance_loss
+from keras_moe.losses.load import load_loss
 from keras_moe.losses.load_balancing import load_balancing_loss
 from keras_moe.losses.load_balancing import tokens_per_expert
 from keras_moe.losses.pooled_load_balancing import pooled_load_balancing_loss
@@ -20,6 +21,7 @@ __all__ = [
     "expert_bias_update",
     "importance_loss",
     "load_balancing_loss",
+    "load_loss",
     "mean_entropy_loss",
     "mean_over_tokens",
     "num_real_tokens",

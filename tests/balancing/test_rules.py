@@ -1,6 +1,7 @@
 """What holds for every rule of the table, a new one included."""
 
 import inspect
+import math
 
 import keras
 import numpy as np
@@ -10,6 +11,7 @@ from keras import ops
 from keras_moe.balancing.get_rules import RULES
 from keras_moe.layers import TopKRouter
 from keras_moe.routing import CombineWeights
+from keras_moe.routing import LogitNoise
 from keras_moe.routing import choose_top_k
 from keras_moe.routing import count_tokens
 
@@ -18,6 +20,8 @@ LOGITS = np.random.default_rng(2).normal(size=(3, 5, EXPERTS))
 MASK = np.arange(5) < np.array([[5], [3], [0]])
 # Rules that balance without a loss have tests of their own.
 STATE = {"expert_bias", "quantile_bias"}
+NOISE = np.random.default_rng(3).normal(size=LOGITS.shape)
+STDDEV = 0.25 + np.random.default_rng(4).random(LOGITS.shape)
 # What a rule is given beyond its defaults, if it cannot do without.
 NEEDS = {
     "device_balancing_loss": {"num_groups": 2},
@@ -101,6 +105,19 @@ def importance(sequences, of="combine_weights"):
     return total.var() / total.mean() ** 2
 
 
+def load(logits, own_threshold=True):
+    """The smooth load, expert by expert, from normal noise on the logits."""
+    noisy = logits + STDDEV * NOISE
+    total = np.zeros(EXPERTS)
+    for t in zip(*np.nonzero(MASK), strict=True):
+        for e in range(EXPERTS):
+            others = noisy[t] if not own_threshold else np.delete(noisy[t], e)
+            threshold = np.sort(others)[-TOP_K]
+            z = (logits[t][e] - threshold) / STDDEV[t][e]
+            total[e] += 0.5 * math.erfc(-z / math.sqrt(2))
+    return total.var() / total.mean() ** 2
+
+
 def entropy(probs):
     return -sum(p * np.log(p) for p in probs)
 
@@ -137,6 +154,7 @@ ORACLES = {
         {"num_groups": 2, "num_limited": 1, "per_sequence": False},
     ),
     "importance_loss": (importance, {}, {"of": "probs"}),
+    "load_loss": (load, {}, {"own_threshold": False}),
     "mean_entropy_loss": (mean_entropy, {}, {"threshold": 1.385}),
     "token_entropy_loss": (token_entropy, {}),
 }
@@ -158,6 +176,13 @@ def test_every_rule_has_an_oracle_and_a_source():
         assert "three tokens" in inspect.getdoc(rule).replace("\n", " "), name
 
 
+def with_noise(plan, noise, stddev):
+    stddev = ops.convert_to_tensor(stddev, "float32")
+    noisy = plan.scores.logits + stddev * ops.cast(noise, "float32")
+    scores = plan.scores._replace(noisy_logits=noisy, noise_stddev=stddev)
+    return plan._replace(scores=scores)
+
+
 @pytest.mark.sweep(first=12)
 @pytest.mark.parametrize(("name", "arguments", "score_function"), CASES)
 def test_value_and_gradient_agree_with_the_oracle(
@@ -166,6 +191,8 @@ def test_value_and_gradient_agree_with_the_oracle(
     per_sequence = {"per_sequence": name in NEEDS, **arguments}["per_sequence"]
 
     def oracle(logits):
+        if name == "load_loss":
+            return 0.5 * load(logits, **arguments)
         sequences = real_tokens(logits, score_function, per_sequence)
         return 0.5 * ORACLES[name][0](sequences, **arguments)
 
@@ -177,6 +204,7 @@ def test_value_and_gradient_agree_with_the_oracle(
             CombineWeights(scale=2.5),
             padding_mask=MASK,
         )
+        plan = with_noise(plan, NOISE, STDDEV)
         return RULES[name](0.5, **arguments)(count_tokens(plan, EXPERTS))
 
     value, (gradient,) = vjp(loss, (LOGITS.astype("float32"),), np.ones(()))
@@ -235,7 +263,13 @@ def all_rules(without):
 def test_eager_steps_equal_compiled_ones(without, backend):
     def trained(**arguments):
         inputs = keras.Input((5, EXPERTS))
-        router = TopKRouter(EXPERTS, TOP_K, balancing=all_rules(without))
+        router = TopKRouter(
+            EXPERTS,
+            TOP_K,
+            balancing=all_rules(without),
+            logit_noise=LogitNoise(),
+            seed=1,
+        )
         outputs = router(inputs).combine_weights
         model = keras.Model(inputs, outputs)
         router.kernel.assign(np.eye(EXPERTS))
@@ -279,6 +313,7 @@ def test_extreme_inputs_are_finite_forward_and_backward(case, vjp):
 
     def losses(logits):
         plan = choose_top_k(logits, top_k, score_function, padding_mask=mask)
+        plan = with_noise(plan, 0.0 * logits, 1 / num_experts)
         plan = count_tokens(plan, num_experts)
         values = [rule(plan) for rule in rules]
         return ops.stack([each for each in values if each is not None])
