@@ -86,6 +86,7 @@ class Router(keras.layers.Layer):
         self.num_experts = to_plain(num_experts)
         self.balancing = get_rules(balancing)
         self.capacity = capacity
+        self.capacity_seed = capacity and capacity.seed_generator()
         self.supports_masking = True
         self._has_rules = False
         self._heeds_bias = False
@@ -143,7 +144,9 @@ class Router(keras.layers.Layer):
         if training:
             self._balance(plan)
         if self.capacity is not None:
-            plan = self.capacity.limit(plan, self.num_experts, training)
+            plan = self.capacity.limit(
+                plan, self.num_experts, training, self.capacity_seed
+            )
         return plan
 
     def selection_bias(self):
@@ -152,10 +155,13 @@ class Router(keras.layers.Layer):
         Returns:
             float32 tensor of shape (E,), or `None`.
         """
-        self._heeds_bias = True
         biases = [rule.selection_bias(self) for rule in self.balancing]
         biases = [bias for bias in biases if bias is not None]
-        return sum(biases[1:], start=biases[0]) if biases else None
+        if not biases:
+            return None
+        if not self._heeds_bias:  # Once: compilers do not like it.
+            self._heeds_bias = True
+        return sum(biases[1:], start=biases[0])
 
     def copy(self, **changes):
         """Make a new router like this one, not built.

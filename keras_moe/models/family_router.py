@@ -150,7 +150,7 @@ def inference_config(router):
     for name in ONLY_WHILE_TRAINING:
         config.pop(name, None)
     capacity = (router.capacity or Capacity()).get_config()
-    del capacity["factor"]
+    del capacity["factor"], capacity["seed"]
     dropless = capacity["eval_factor"] is None and capacity["slots"] is None
     config["capacity"] = None if dropless else capacity
     config["class_name"] = type(router).__name__

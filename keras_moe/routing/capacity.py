@@ -9,6 +9,7 @@ from keras import ops
 from keras_moe.ops.widen import int32
 from keras_moe.routing.settings import Settings
 from keras_moe.routing.slot_assignment import assign_slots
+from keras_moe.routing.slot_assignment import check_order
 from keras_moe.routing.slot_assignment import check_priority
 from keras_moe.routing.slot_assignment import grouped_shape
 from keras_moe.routing.validation import check_positive
@@ -26,14 +27,21 @@ class Capacity(Settings):
         eval_factor: optional float, the same outside training.
         slots: optional int, slots per expert and group whatever its size, in
             training and outside, in place of both factors.
-        priority: `"position"` or `"score"`, which tokens of a full expert
-            keep their place, see `assign_slots`.
+        priority: `"position"`, `"score"`, `"pair_score"` or `"random"`, which
+            tokens of a full expert keep their place, see `assign_slots`.
+            Outside training, `"random"` means `"position"`.
         multiple_of: int, the number of slots is rounded up to a multiple of
             it (4 in V-MoE).
+        order: `"choice"`, all first choices before any second one, or
+            `"token"`, a token's choices together, see `assign_slots`.
+        renormalize: bool, whether a token's kept weights are scaled to the
+            sum that all its weights had (DeepSpeed, and NLLB's weights that
+            are normalized after dropping).
+        seed: optional int, for the priority `"random"`.
 
     Raises:
-        ValueError: If a number is not positive, the priority is unknown, or
-            factors and slots are given.
+        ValueError: If a number is not positive, a name is unknown, or factors
+            and slots are given.
 
     Example:
 
@@ -47,9 +55,13 @@ class Capacity(Settings):
     slots: int | None = None
     priority: str = "position"
     multiple_of: int = 1
+    order: str = "choice"
+    renormalize: bool = False
+    seed: int | None = None
 
     def check(self):
         check_priority(self.priority)
+        check_order(self.order)
         check_positive(multiple_of=self.multiple_of)
         factors = {"factor": self.factor, "eval_factor": self.eval_factor}
         factors = {k: v for k, v in factors.items() if v is not None}
@@ -97,13 +109,24 @@ class Capacity(Settings):
             * (self.multiple_of)
         )
 
-    def limit(self, plan, num_experts, training):
+    def seed_generator(self):
+        """Make what `limit` draws from; `None` where nothing is drawn.
+
+        Returns:
+            `keras.random.SeedGenerator`, or `None`.
+        """
+        if self.priority != "random":
+            return None
+        return keras.random.SeedGenerator(self.seed)
+
+    def limit(self, plan, num_experts, training, seed=None):
         """Drop the pairs for which there is no slot.
 
         Args:
             plan: `TokenChoice`, as for `assign_slots`.
             num_experts: int E.
             training: bool.
+            seed: what `seed_generator` made, or an int.
 
         Returns:
             `TokenChoice`; the plan itself where nothing can be dropped.
@@ -112,7 +135,20 @@ class Capacity(Settings):
         slots = self.per_expert(group_size, top_k, num_experts, training)
         if slots is None:
             return plan
-        return assign_slots(plan, num_experts, slots, self.priority)
+        priority = self.priority
+        if priority == "random" and not training:
+            priority = "position"
+        limited = assign_slots(
+            plan, num_experts, slots, priority, self.order, seed
+        )
+        if not self.renormalize:
+            return limited
+        before, kept = plan.combine_weights, limited.combine_weights
+        total = ops.sum(kept, axis=-1, keepdims=True)
+        scale = ops.sum(before, axis=-1, keepdims=True) / ops.where(
+            total > 0, total, 1.0
+        )
+        return limited._replace(combine_weights=kept * scale)
 
 
 def expert_capacity(capacity_factor, group_size, top_k, num_experts):

@@ -40,22 +40,31 @@ def capacity(capacity_factor, group_size, top_k, num_experts):
     return max(1, math.ceil(factor * group_size * top_k / num_experts))
 
 
-def drop(expert_indices, probs, padding_mask, capacity, priority="position"):
+def drop(
+    expert_indices,
+    probs,
+    padding_mask,
+    capacity,
+    priority="position",
+    order="choice",
+):
     """Decide which (token, choice) pairs find a slot at their expert.
 
     Every group hands out its slots on its own: all first choices before any
-    second one, and within a choice in the order of `priority`. Padding tokens
-    take no slot.
+    second one, and within a choice in the order of `priority`; or all choices
+    of a token before any of the next. Padding tokens take no slot.
 
     Args:
         expert_indices: int array of shape (G, S, K), the chosen experts.
         probs: float array of shape (G, S, E), scores after the score function;
-            read only for `priority="score"`.
+            read only for priorities by score.
         padding_mask: bool array of shape (G, S), `True` = real token, or
             `None`.
         capacity: int C, slots per expert per group, or `None` for no limit.
-        priority: `"position"`, earlier tokens first, or `"score"`, tokens with
-            the highest score of all experts first, ties by position.
+        priority: `"position"`, earlier tokens first, `"score"`, tokens with
+            the highest score of all experts first, or `"pair_score"`, pairs
+            with the highest score of their expert first; ties by position.
+        order: `"choice"` or `"token"`.
 
     Returns:
         A bool array of shape (G, S, K), `True` = the pair has a slot. It is
@@ -88,15 +97,28 @@ def drop(expert_indices, probs, padding_mask, capacity, priority="position"):
         capacity = group_size  # an expert cannot be chosen twice by a token
     kept = np.zeros((num_groups, group_size, top_k), dtype=bool)
     for g in range(num_groups):
-        order = token_order(probs[g], priority)
         taken = [0] * num_experts
-        for k in range(top_k):
-            for s in order:
-                e = expert_indices[g, s, k]
-                if real[g, s] and taken[e] < capacity:
-                    kept[g, s, k] = True
-                    taken[e] += 1
+        for s, k in pair_order(expert_indices[g], probs[g], priority, order):
+            e = expert_indices[g, s, k]
+            if real[g, s] and taken[e] < capacity:
+                kept[g, s, k] = True
+                taken[e] += 1
     return kept
+
+
+def pair_order(expert_indices, probs, priority, order):
+    """List the (position, choice) pairs of one group, first served first."""
+    group_size, top_k = expert_indices.shape
+    if priority != "pair_score":
+        tokens = token_order(probs, priority)
+        pairs = [(s, k) for s in tokens for k in range(top_k)]
+    else:
+        pairs = [(s, k) for s in range(group_size) for k in range(top_k)]
+        # A padding token's expert may be none; it takes no slot anyway.
+        scores = np.pad(probs, ((0, 0), (0, 1)))
+        pairs.sort(key=lambda p: -scores[p[0], expert_indices[p]])
+    # Stable: within a choice, the order stays.
+    return sorted(pairs, key=lambda p: p[1]) if order == "choice" else pairs
 
 
 def token_order(probs, priority):
@@ -116,6 +138,6 @@ def token_order(probs, priority):
             order.append(first)
         return order
     raise ValueError(
-        'Expected `priority` to be "position" or "score". '
-        f"Received: priority={priority!r}. Choose one of the two."
+        'Expected `priority` to be "pair_score", "position" or "score". '
+        f"Received: priority={priority!r}. Choose one of them."
     )

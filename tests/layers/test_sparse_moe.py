@@ -253,7 +253,10 @@ def test_a_fixed_capacity_survives_the_config():
         ({"slots": 4, "eval_factor": 1.0}, "not both"),
         ({"factor": 0.0}, "`factor` to be positive"),
         ({"eval_factor": -1}, "`eval_factor` to be positive"),
-        ({"priority": "first"}, r"one of \['position', 'score'\]"),
+        (
+            {"priority": "first"},
+            r"one of \['position', 'score', 'pair_score', ",
+        ),
     ],
 )
 def test_a_capacity_is_given_in_one_way(capacity, message):

@@ -9,6 +9,7 @@ from keras import ops
 
 from keras_moe import testing
 from keras_moe.routing import Capacity
+from keras_moe.routing import CombineWeights
 from keras_moe.routing import assign_slots
 from keras_moe.routing import choose_top_k
 from keras_moe.routing import expert_capacity
@@ -115,6 +116,44 @@ def test_a_capacity_limits_as_slots_are_assigned():
             )
 
 
+def test_kept_weights_may_take_over_what_the_dropped_ones_had(vjp):
+    # Expert 0 takes one of two tokens; token 1 keeps its second choice.
+    logits = np.float32([[[2, 1, 0, 0], [2, 0, 1, 0]]])
+    capacity = Capacity(slots=1, renormalize=True)
+
+    def weights(logits):
+        plan = choose_top_k(logits, 2, combine_weights=CombineWeights(scale=3))
+        return capacity.limit(plan, 4, training=True).combine_weights
+
+    cotangent = np.float32([[[1, 0], [1, 1]]])
+    value, (gradient,) = vjp(weights, (logits,), cotangent)
+    first = np.exp(2) / (np.exp(2) + np.exp(1))
+    expected = [[3 * first, 3 * (1 - first)], [0, 3]]
+    np.testing.assert_allclose(value[0], expected, rtol=1e-5)
+    slope = 3 * first * (1 - first)
+    expected = [[slope, -slope, 0, 0], [0, 0, 0, 0]]
+    np.testing.assert_allclose(gradient[0], expected, rtol=1e-4, atol=1e-6)
+    # A token without any slot stays without.
+    logits = np.zeros((1, 2, 4), "float32")
+    plan = capacity.limit(choose_top_k(logits, 1), 4, training=True)
+    weights = ops.convert_to_numpy(plan.combine_weights)
+    np.testing.assert_allclose(weights[0, :, 0], [0.25, 0], rtol=1e-6)
+
+
+def test_lots_are_drawn_while_training_only():
+    plan = choose_top_k(np.zeros((1, 40, 4), "float32"), 1)
+    capacity = Capacity(slots=4, priority="random", seed=3)
+    drawn = []
+    for seed in (capacity.seed_generator(), capacity.seed_generator(), None):
+        training = seed is not None
+        limited = capacity.limit(plan, 4, training, seed)
+        kept = ops.convert_to_numpy(limited.expert_indices)[0, :, 0] == 0
+        assert kept.sum() == 4
+        drawn.append(np.flatnonzero(kept).tolist())
+    assert drawn[0] == drawn[1] != drawn[2] == [0, 1, 2, 3]
+    assert Capacity(slots=4).seed_generator() is None
+
+
 @pytest.mark.parametrize("name", ["factor", "eval_factor"])
 @pytest.mark.parametrize("factor", [0, -1.25, float("nan"), float("inf")])
 def test_the_factor_that_is_wrong_is_named(name, factor):
@@ -129,7 +168,8 @@ def test_the_factor_that_is_wrong_is_named(name, factor):
         ({"slots": 0}, "`slots` to be a positive integer"),
         ({"slots": 2.5}, "`slots` to be a positive integer"),
         ({"multiple_of": 0}, "`multiple_of` to be a positive integer"),
-        ({"priority": "random"}, r"\['position', 'score'\]"),
+        ({"priority": "rank"}, r"\['position', 'score', 'pair_score', 'ra"),
+        ({"order": "rank"}, r"\['choice', 'token'\]"),
         ({"slots": 4, "factor": 1.0}, "not both.*Leave one out"),
         ({"slots": 4, "eval_factor": 1.0}, "not both.*Leave one out"),
     ],
