@@ -20,6 +20,7 @@ _OF_ROUTED = (
     "strategy",
     "implementation",
     "kernel_regularizer",
+    "output_dropout",
 )
 
 
@@ -46,8 +47,8 @@ class SharedExpertMoE(keras.layers.Layer):
         gated: bool, for all experts.
         kernel_initializer: for all experts.
         **kwargs: `router`, `capacity`, `experts`, `strategy`,
-            `implementation`, `kernel_regularizer` as for `SparseMoE`; `name`,
-            `dtype`, `trainable` as for any layer.
+            `implementation`, `kernel_regularizer`, `output_dropout` as for
+            `SparseMoE`; `name`, `dtype`, `trainable` as for any layer.
 
     Call arguments:
         inputs: float tensor of shape (..., H).

@@ -1,7 +1,5 @@
 """The sparse Mixture-of-Experts layer."""
 
-import math
-
 import keras
 from keras import ops
 
@@ -13,15 +11,13 @@ from keras_moe.layers.check_parts import check_experts
 from keras_moe.layers.check_parts import check_num_experts
 from keras_moe.layers.check_parts import check_router
 from keras_moe.layers.configs_of_0_1 import sparse_moe_config
+from keras_moe.layers.group_tokens import group_tokens
 from keras_moe.layers.routing_statistics import RoutingStatistics
 from keras_moe.layers.sublayers import build_sublayer
 from keras_moe.layers.sublayers import revive_sublayers
 from keras_moe.layers.sublayers import serialize_sublayer
 from keras_moe.layers.top_k_router import TopKRouter
-from keras_moe.ops.padding import clean_padding
 from keras_moe.ops.plain_numbers import plain_numbers
-from keras_moe.routing.padding import join_masks
-from keras_moe.routing.validation import check_padding_mask
 from keras_moe.routing.validation import check_tokens
 
 
@@ -64,6 +60,9 @@ class SparseMoE(keras.layers.Layer):
             `keras_moe.ops.grouped_matmul`.
         kernel_initializer: drawn per expert, with the fans of one expert.
         kernel_regularizer: optional regularizer of the experts' kernels.
+        output_dropout: float, which part of the experts' outputs, weighted
+            and added up, is set to 0 while training. `shared_experts` keep
+            theirs.
 
     Call arguments:
         inputs: float tensor of shape (..., H), rank 2 or more.
@@ -115,6 +114,7 @@ class SparseMoE(keras.layers.Layer):
         implementation="auto",
         kernel_initializer="glorot_uniform",
         kernel_regularizer=None,
+        output_dropout=0.0,
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -146,6 +146,12 @@ class SparseMoE(keras.layers.Layer):
             )
         check_num_experts(num_experts, self.router, self.experts)
         self.shared_experts = shared_experts
+        self.output_dropout = output_dropout
+        # Under a RematScope, random state must not move twice.
+        with keras.RematScope(mode=None):
+            self.dropout = keras.layers.Dropout(
+                output_dropout, dtype=self.dtype_policy, name="dropout"
+            )
         self.statistics = RoutingStatistics(num_experts, name="statistics")
         self.supports_masking = True
 
@@ -160,7 +166,7 @@ class SparseMoE(keras.layers.Layer):
     ):
         # Keras puts the inputs' own mask in `mask`, or in `inputs_mask` if
         # the inputs are not the only tensor.
-        tokens, padding_mask = self._group(
+        tokens, padding_mask = group_tokens(
             inputs, padding_mask, mask, inputs_mask
         )
         plan = self.router(
@@ -170,26 +176,13 @@ class SparseMoE(keras.layers.Layer):
             **routing_inputs,
         )
         outputs = carry(tokens, plan, self.experts, self.strategy)
+        if self.output_dropout:
+            outputs = self.dropout(outputs, training=training)
         if self.shared_experts is not None:
             outputs = outputs + self.shared_experts(tokens)
         if training:
             self.statistics(plan)
         return ops.reshape(outputs, ops.shape(inputs))
-
-    def _group(self, inputs, *masks):
-        """Reshape (..., H) to (G, S, H) and join all kinds of mask."""
-        check_tokens(inputs)
-        for each in masks:
-            if each is not None:
-                check_padding_mask(each, inputs)
-        padding_mask = join_masks(*masks)
-        shape = ops.shape(inputs)
-        grouped = (1, -1) if len(shape) == 2 else (shape[0], _size(shape[1:-1]))
-        tokens = ops.reshape(inputs, (*grouped, shape[-1]))
-        if padding_mask is None:
-            return tokens, None
-        padding_mask = ops.reshape(padding_mask, grouped)
-        return clean_padding(tokens, padding_mask), padding_mask
 
     def build(self, inputs_shape):
         if len(inputs_shape) < 2:
@@ -218,6 +211,7 @@ class SparseMoE(keras.layers.Layer):
             "router": serialize_sublayer(self.router),
             "gated": self.gated,
             "strategy": self.strategy,
+            "output_dropout": self.output_dropout,
         }
         if self.shared_experts is not None:
             config["shared_experts"] = serialize_sublayer(self.shared_experts)
@@ -238,8 +232,3 @@ class SparseMoE(keras.layers.Layer):
         config = sparse_moe_config(config)
         parts = ("router", "experts", "shared_experts")
         return cls(**revive_sublayers(config, *parts))
-
-
-def _size(dimensions):
-    """Multiply dimensions; -1 if one is unknown and nothing else is."""
-    return dimensions[0] if len(dimensions) == 1 else math.prod(dimensions)

@@ -8,6 +8,7 @@ from keras import ops
 from keras_moe import testing
 from keras_moe.balancing import LoadBalancingLoss
 from keras_moe.balancing import RouterZLoss
+from keras_moe.layers import SharedExpertMoE
 from keras_moe.layers import SparseMoE
 from keras_moe.layers import TopKRouter
 from keras_moe.routing import Capacity
@@ -150,6 +151,37 @@ def test_shapes_unknown_while_tensorflow_traces(strategy, jit_compile):
         np.testing.assert_allclose(
             infer(inputs, mask), expected, rtol=1e-5, atol=1e-6
         )
+
+
+@pytest.mark.parametrize("layer_class", [SparseMoE, SharedExpertMoE])
+def test_the_experts_outputs_are_dropped_while_training_only(layer_class):
+    layer = layer_class(EXPERTS, 4, output_dropout=0.5)
+    inputs = draw(2, 7, HIDDEN)
+    plain = ops.convert_to_numpy(layer(inputs))
+    shared = 0.0
+    if layer_class is SharedExpertMoE:
+        shared = ops.convert_to_numpy(layer.shared_experts(inputs))
+    dropped = ops.convert_to_numpy(layer(inputs, training=True)) - shared
+    kept = np.abs(dropped) > 1e-6
+    assert 0.3 < kept.mean() < 0.7  # Of 84 numbers, half; 4 deviations.
+    # What is kept is doubled. The shared experts cancel in float32.
+    expected = np.where(kept, 2.0 * (plain - shared), 0.0)
+    np.testing.assert_allclose(dropped, expected, rtol=1e-5, atol=2e-6)
+    assert layer.get_config()["output_dropout"] == 0.5
+
+
+def test_lots_are_drawn_anew_in_each_compiled_step(backend):
+    router = TopKRouter(
+        EXPERTS, 2, balancing=None, capacity=Capacity(0.5, priority="random")
+    )
+    model = make_model(
+        SparseMoE(EXPERTS, 4, router=router),
+        jit_compile=backend == "jax",
+    )
+    x = draw(2, 7, HIDDEN)
+    losses = [float(model.train_on_batch(x, 0.0 * x)) for _ in range(3)]
+    assert len(set(losses)) == 3
+    assert len({float(model.test_on_batch(x, 0.0 * x)) for _ in "12"}) == 1
 
 
 @pytest.mark.skipif(
