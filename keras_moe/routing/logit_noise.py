@@ -19,11 +19,11 @@ class LogitNoise(Settings):
 
     Args:
         distribution: `"normal"`: experts are chosen by the noisy logits and
-            weighted with them (V-MoE, https://arxiv.org/abs/2106.05974,
-            section 2.2). `"gumbel"`: the choice alone is noisy, so that
+            weighted with them (V-MoE, https://arxiv.org/abs/2106.05974).
+            `"gumbel"`: the choice alone is noisy, so that
             experts are drawn without replacement in proportion to their
             softmax probabilities (Kool et al., 2019,
-            https://arxiv.org/abs/1903.06059, section 2.3).
+            https://arxiv.org/abs/1903.06059, the Gumbel-top-k trick).
         stddev: optional float, the standard deviation of normal noise. `None`
             means 1 / E, as in V-MoE.
 

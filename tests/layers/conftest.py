@@ -140,7 +140,7 @@ def fill_weights():
     def fill(layer, seed=0):
         rng = np.random.default_rng(seed)
         for variable in layer.trainable_variables:
-            scale = (2.0 / sum(variable.shape[-2:])) ** 0.5
+            scale = (2.0 / max(sum(variable.shape[-2:]), 1)) ** 0.5
             variable.assign(
                 (scale * rng.standard_normal(variable.shape)).astype("float32")
             )

@@ -1,9 +1,29 @@
 """The table of routers."""
 
+from keras_moe.layers.routers.balanced_router import BalancedRouter
+from keras_moe.layers.routers.cosine_router import CosineRouter
+from keras_moe.layers.routers.hash_router import HashRouter
+from keras_moe.layers.routers.hierarchical_router import HierarchicalRouter
+from keras_moe.layers.routers.noisy_top_k_router import NoisyTopKRouter
+from keras_moe.layers.routers.random_router import RandomRouter
+from keras_moe.layers.routers.sparse_mixer_router import SparseMixerRouter
+from keras_moe.layers.routers.top_p_router import TopPRouter
+from keras_moe.layers.routers.zero_computation_router import (
+    ZeroComputationRouter,
+)
 from keras_moe.layers.top_k_router import TopKRouter
 
 ROUTERS = {
     "top_k": TopKRouter,
+    "noisy_top_k": NoisyTopKRouter,
+    "cosine": CosineRouter,
+    "top_p": TopPRouter,
+    "zero_computation": ZeroComputationRouter,
+    "hash": HashRouter,
+    "sparse_mixer": SparseMixerRouter,
+    "hierarchical": HierarchicalRouter,
+    "random": RandomRouter,
+    "balanced": BalancedRouter,
 }
 """Every router of this package by its name."""
 
