@@ -7,14 +7,21 @@ experts a token sees; balancing, padding, capacity and precision are the base
 class's. This one scores experts by the cosine between a projected token and an
 embedding of the expert, which keeps large tokens from dominating (X-MoE, Chi
 et al., 2022, https://arxiv.org/abs/2204.09179, equation 4).
+
+The script trains it compiled and under rematerialization, saves it, loads it
+again and exports it as a SavedModel.
 """
 
 import argparse
+import pathlib
+import tempfile
 
 import keras
 import numpy as np
 from keras import ops
 
+from keras_moe.export import export_saved_model
+from keras_moe.export import verify_saved_model
 from keras_moe.layers import Router
 from keras_moe.layers import SparseMoE
 from keras_moe.routing import choose_top_k
@@ -67,14 +74,40 @@ def main():
     targets = np.einsum("th,thk->tk", inputs, turns[cluster])
 
     tokens = keras.Input((16,))
-    router = CosineRouter(8, top_k=1, balancing="load_balancing_loss")
-    outputs = SparseMoE(8, 32, router=router)(tokens)
-    model = keras.Model(tokens, keras.layers.Dense(16)(outputs))
-    model.compile(optimizer=keras.optimizers.Adam(0.01), loss="mse")
+    with keras.RematScope(mode="full"):
+        # Recomputes the experts in the backward pass; the router is kept.
+        router = CosineRouter(8, top_k=1, balancing="load_balancing_loss")
+        layer = SparseMoE(8, 32, router=router)
+    model = keras.Model(tokens, keras.layers.Dense(16)(layer(tokens)))
+    model.compile(
+        optimizer=keras.optimizers.Adam(0.01),
+        loss="mse",
+        # XLA on JAX and TensorFlow.
+        jit_compile=keras.config.backend() != "torch",
+    )
     model.fit(
         inputs, targets, batch_size=256, epochs=arguments.epochs, verbose=2
     )
 
+    with tempfile.TemporaryDirectory() as folder:
+        folder = pathlib.Path(folder)
+        model.save(folder / "model.keras")
+        loaded = keras.saving.load_model(folder / "model.keras")
+        difference = np.max(
+            np.abs(
+                loaded.predict(inputs, verbose=0)
+                - model.predict(inputs, verbose=0)
+            )
+        )
+        print(f"loaded: largest difference {difference:.1e}")
+        export_saved_model(model, folder / "saved_model")
+        result = verify_saved_model(model, folder / "saved_model")
+        print(f"exported: largest difference {result.largest_difference:.1e}")
+
 
 if __name__ == "__main__":
-    main()
+    # Imported by its name, the router can be imported by the process that
+    # writes the SavedModel as well.
+    import custom_router
+
+    custom_router.main()
