@@ -10,6 +10,7 @@ from keras_moe.ops.plain_numbers import plain_numbers
 from keras_moe.ops.sorting import top_k as stable_top_k
 from keras_moe.routing.expert_groups import group_experts
 from keras_moe.routing.score_functions import softmax
+from keras_moe.routing.token_choice import choose_top_k
 
 
 @keras.saving.register_keras_serializable(package="keras_moe")
@@ -30,7 +31,8 @@ class HierarchicalRouter(TopKRouter):
             of K. `None` means the smallest that leaves enough experts.
         combine_weights: as for `TopKRouter`; `normalize` applies to each
             level.
-        **kwargs: as for `TopKRouter`, without `expert_groups`.
+        **kwargs: as for `TopKRouter`; `expert_groups` and `logit_noise` have
+            no effect.
 
     Weights: `group_kernel` (H, groups) and `kernel` (H, E).
 
@@ -110,14 +112,24 @@ class HierarchicalRouter(TopKRouter):
         return _flatten(groups + ops.log_softmax(within, axis=-1))
 
     def choose(self, logits, inputs, padding_mask, training):
-        plan = super().choose(logits, inputs, padding_mask, training)
+        within = group_experts(logits, self.num_groups)
+        groups = ops.logsumexp(within, axis=-1)  # (..., groups)
+        num_within = self.top_k // self.num_limited
+        kept_groups = _best(groups, self.num_limited)
+        kept_within = _best(within, num_within)
+        kept = ops.logical_and(kept_groups[..., None], kept_within)
+        plan = choose_top_k(
+            logits,
+            self.top_k,
+            self.score_function,
+            self.combine_weights,
+            expert_bias=self.selection_bias(),
+            selection_logits=ops.where(_flatten(kept), logits, -float("inf")),
+        )
         if self.combine_weights.normalize is False:
             return plan
-        within = group_experts(logits, self.num_groups)
-        groups, kept_groups, kept_experts = self._levels(within)
         gates = self._softmax(groups, kept_groups, self.num_limited)[..., None]
-        num_experts = self.top_k // self.num_limited
-        gates = gates * self._softmax(within, kept_experts, num_experts)
+        gates = gates * self._softmax(within, kept_within, num_within)
         weights = ops.take_along_axis(
             _flatten(gates), plan.expert_indices, axis=-1
         )
@@ -125,21 +137,6 @@ class HierarchicalRouter(TopKRouter):
         if plan.input_weights is not None:
             return plan._replace(input_weights=weights)
         return plan._replace(combine_weights=weights)
-
-    def selection_logits(self, logits, padding_mask, training):
-        within = group_experts(logits, self.num_groups)
-        _, kept_groups, kept_experts = self._levels(within)
-        kept = ops.logical_and(kept_groups[..., None], kept_experts)
-        return ops.where(_flatten(kept), logits, -float("inf"))
-
-    def _levels(self, within):
-        """Choose groups (..., groups) and experts (..., groups, E / groups)."""
-        groups = ops.logsumexp(within, axis=-1)
-        return (
-            groups,
-            _best(groups, self.num_limited),
-            _best(within, self.top_k // self.num_limited),
-        )
 
     def _softmax(self, logits, kept, num_kept):
         # With one choice its weight would be a constant.
@@ -169,6 +166,8 @@ def _fewest_groups(top_k, size):
 
 def _best(logits, number):
     """Mark the best ones of the last axis."""
+    if number == logits.shape[-1]:
+        return ops.ones(ops.shape(logits), dtype="bool")
     best = stable_top_k(logits, number)
     everyone = ops.arange(logits.shape[-1], dtype="int32")
     # (..., number, 1) == (X,) -> (..., number, X)
