@@ -1,0 +1,172 @@
+"""What a router costs, and what it saves: the layer's time with each of them.
+
+    KERAS_BACKEND=jax python benchmarks/routers.py            # every router
+    KERAS_BACKEND=jax python benchmarks/routers.py --rows     # fewer rows
+
+All layers take turns in one process, in an order that turns around after each
+round. A figure is the median over the rounds of the ratio within a round: to
+the layer with `TopKRouter`, or to the one that computes all rows. Prints a
+Markdown table.
+"""
+
+import argparse
+import inspect
+import os
+import statistics
+import time
+
+if os.environ.get("KERAS_BACKEND") == "torch":
+    # Loaded after TensorFlow, torch 2.13 crashes the process.
+    import torch  # noqa: F401
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_moe.layers import ROUTERS
+from keras_moe.layers import SparseMoE
+from keras_moe.layers import TopPRouter
+from keras_moe.layers import ZeroComputationRouter
+
+VOCABULARY = 1000
+NEEDED = {
+    "hash": {"vocabulary_size": VOCABULARY},
+    # Zeros would send all tokens to the same experts.
+    "noisy_top_k": {"kernel_initializer": "glorot_uniform"},
+}
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rows", action="store_true", help="fewer rows")
+    parser.add_argument("--training", action="store_true", help="with noise")
+    parser.add_argument("--rounds", type=int, default=30)
+    parser.add_argument("--num-experts", type=int, default=64)
+    parser.add_argument("--top-k", type=int, default=8)
+    parser.add_argument("--tokens", type=int, default=2048)
+    parser.add_argument("--hidden-dim", type=int, default=256)
+    parser.add_argument("--intermediate-dim", type=int, default=128)
+    sizes = parser.parse_args()
+    print(table(sizes, savings(sizes) if sizes.rows else kinds(sizes)))
+
+
+def table(sizes, routers):
+    """Time a layer with each router; return a Markdown table.
+
+    Args:
+        sizes: namespace, as of the command line.
+        routers: dict from a label to a router; ratios are to the first.
+
+    Returns:
+        str.
+    """
+    steps, rows = {}, {}
+    for label, router in routers.items():
+        steps[label], rows[label] = _step(sizes, router)
+    seconds = _take_turns(steps, sizes.rounds)
+    first = next(iter(routers))
+    lines = ["| router | time | rows |", "|---|---|---|"]
+    for label in routers:
+        ratio = statistics.median(
+            mine / its
+            for mine, its in zip(seconds[label], seconds[first], strict=True)
+        )
+        share = rows[label] / rows[first] if rows[label] else float("nan")
+        lines.append(f"| {label} | {ratio:.2f} | {share:.2f} |")
+    milliseconds = 1e3 * statistics.median(seconds[first])
+    backend = keras.config.backend()
+    lines.append(f"\n{first}: {milliseconds:.1f} ms on {backend}; {sizes}")
+    return "\n".join(lines)
+
+
+def kinds(sizes):
+    """Return every router of the table by its name."""
+    return {
+        name: _make(router_class, sizes, **NEEDED.get(name, {}))
+        for name, router_class in ROUTERS.items()
+    }
+
+
+def savings(sizes):
+    """Return routers that compute fewer and fewer rows."""
+    num_experts = sizes.num_experts
+    routers = {
+        f"top_p, {top_p}": _make(TopPRouter, sizes, top_p=top_p)
+        for top_p in (1.0, 0.3, 0.15, 0.07)
+    }
+    for share in (4, 2):
+        routers[f"1 in {share} is an identity"] = _make(
+            ZeroComputationRouter, sizes, num_identity=num_experts // share
+        )
+    return routers
+
+
+def _make(router_class, sizes, **arguments):
+    if "top_k" in inspect.signature(router_class).parameters:
+        arguments["top_k"] = sizes.top_k
+    return router_class(sizes.num_experts, name="router", **arguments)
+
+
+def _step(sizes, router):
+    """Return a function that runs a layer, and how many rows it computes."""
+    keras.utils.set_random_seed(0)
+    layer = SparseMoE(sizes.num_experts, sizes.intermediate_dim, router=router)
+    tokens = keras.random.normal((1, sizes.tokens, sizes.hidden_dim), seed=1)
+    needed = {}
+    if "token_ids" in inspect.signature(router.route).parameters:
+        needed["token_ids"] = ops.reshape(
+            ops.arange(sizes.tokens, dtype="int32"), (1, -1)
+        )
+    layer(tokens, **needed)
+    counts = getattr(router(tokens, **needed), "tokens_per_expert", None)
+    if counts is not None:
+        counts = ops.convert_to_numpy(counts)[:, : layer.experts.num_experts]
+    run = _compile(layer, tokens, sizes.training, needed)
+    run()
+    return run, None if counts is None else np.sum(counts)
+
+
+def _compile(layer, tokens, training, needed):
+    backend = keras.config.backend()
+    if backend == "jax":
+        import jax
+
+        def call(trainable, rest, tokens):
+            outputs, _ = layer.stateless_call(
+                trainable, rest, tokens, training=training, **needed
+            )
+            return outputs
+
+        call = jax.jit(call)
+        trainable = [each.value for each in layer.trainable_variables]
+        rest = [each.value for each in layer.non_trainable_variables]
+        return lambda: jax.block_until_ready(call(trainable, rest, tokens))
+    if backend == "tensorflow":
+        import tensorflow as tf
+
+        call = tf.function(lambda x: layer(x, training=training, **needed))
+        return lambda: call(tokens).numpy()
+
+    def run():
+        with torch.no_grad():
+            layer(tokens, training=training, **needed)
+        if tokens.is_cuda:
+            torch.cuda.synchronize()
+
+    return run
+
+
+def _take_turns(steps, rounds):
+    seconds = {label: [] for label in steps}
+    order = list(steps)
+    for _ in range(rounds):
+        for label in order:
+            start = time.perf_counter()
+            steps[label]()
+            seconds[label].append(time.perf_counter() - start)
+        order.reverse()
+    return seconds
+
+
+if __name__ == "__main__":
+    main()
