@@ -20,6 +20,8 @@ from keras_moe.cli.export import export
 from keras_moe.cli.generate import generate
 from keras_moe.cli.inspect import inspect
 from keras_moe.cli.option_names import name_options
+from keras_moe.cli.routing import balancing
+from keras_moe.cli.routing import routers
 from keras_moe.cli.stop_signals import INTERRUPTED
 from keras_moe.cli.train import train
 from keras_moe.version import __version__
@@ -31,7 +33,17 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-for command in (train, generate, export, inspect, bench, demo):
+COMMANDS = (
+    train,
+    generate,
+    export,
+    inspect,
+    routers,
+    balancing,
+    bench,
+    demo,
+)
+for command in COMMANDS:
     app.command()(name_options(command))
 
 

@@ -5,7 +5,11 @@ from typing import NamedTuple
 
 
 class ModelSize(NamedTuple):
-    """The shape of the model, in the words of `MixtralBackbone`."""
+    """The shape of the model, in the words of `MixtralBackbone`.
+
+    `router` and `balancing` are names, those of the rules joined by commas;
+    `None` is the model's own.
+    """
 
     hidden_dim: int = 128
     num_layers: int = 3
@@ -16,6 +20,8 @@ class ModelSize(NamedTuple):
     intermediate_dim: int = 256
     sliding_window: int | None = None
     capacity_factor: float | None = None
+    router: str | None = None
+    balancing: str | None = None
 
 
 def make_model(size, dtype=None):
@@ -33,17 +39,18 @@ def make_model(size, dtype=None):
     >>> make_model(ModelSize(num_layers=1)).backbone.num_layers
     1
     """
+    from keras_moe.cli.routing import make_router
     from keras_moe.cli.text import VOCABULARY_SIZE
     from keras_moe.models import MixtralBackbone
     from keras_moe.models import MixtralCausalLM
-    from keras_moe.routing import Capacity
 
     sizes = size._asdict()
-    capacity = Capacity(factor=sizes.pop("capacity_factor"))
+    for name in ("capacity_factor", "router", "balancing"):
+        del sizes[name]
     backbone = MixtralBackbone(
         vocabulary_size=VOCABULARY_SIZE,
         rope_max_wavelength=10_000.0,
-        router={"capacity": None if capacity.factor is None else capacity},
+        router=make_router(size, VOCABULARY_SIZE),
         dtype=dtype,
         **sizes,
     )

@@ -69,6 +69,21 @@ def train(
     intermediate_dim: Annotated[
         int, typer.Option(min=1, help="Width of one expert.")
     ] = _SIZE.intermediate_dim,
+    router: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Router, see `keras-moe routers`; default: softmax top-k.",
+        ),
+    ] = None,
+    balancing: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME[,NAME]",
+            help="Balancing rules, see `keras-moe balancing`; `none` for "
+            "none; default: the router's own.",
+        ),
+    ] = None,
     capacity_factor: Annotated[
         float | None,
         typer.Option(
@@ -100,6 +115,8 @@ def train(
         top_k=top_k,
         intermediate_dim=intermediate_dim,
         capacity_factor=capacity_factor,
+        router=router,
+        balancing=balancing,
     )
     settings = TrainingSettings(
         size=size,

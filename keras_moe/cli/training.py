@@ -41,8 +41,11 @@ class TrainingSettings(NamedTuple):
     @classmethod
     def from_dict(cls, settings):
         """Return the settings that `to_dict` turned into a dict."""
-        size = {name: settings[name] for name in ModelSize._fields}
-        rest = {name: settings[name] for name in cls._fields if name != "size"}
+        # A run of an earlier version has fewer settings.
+        size, rest = (
+            {name: settings[name] for name in names if name in settings}
+            for names in (ModelSize._fields, cls._fields)
+        )
         return cls(size=ModelSize(**size), **rest)
 
 

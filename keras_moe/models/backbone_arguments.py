@@ -34,6 +34,9 @@ TEXTS = {
     "normalize_combine_weights": (
         "bool, whether a token's K weights are divided by their sum."
     ),
+    "num_dense_layers": (
+        "int, how many layers come before the first sparse one."
+    ),
     "num_experts": "int E.",
     "num_key_value_heads": "int M, a divisor of N.",
     "num_layers": "int.",
@@ -192,8 +195,9 @@ class BackboneArguments:
         """Tell whether a layer has experts.
 
         With an `expert_layer_stride` n, layers n - 1, 2n - 1, ... are sparse;
-        an `expert_layer_offset` is the first of them in place of n - 1;
-        `dense_layers` are exceptions. Without these all layers are sparse.
+        an `expert_layer_offset` is the first of them in place of n - 1. The
+        `num_dense_layers` first layers and the `dense_layers` are exceptions.
+        Without these all layers are sparse.
 
         Args:
             index: int, the layer's number, from 0.
@@ -203,5 +207,7 @@ class BackboneArguments:
         """
         stride = getattr(self, "expert_layer_stride", 1)
         offset = getattr(self, "expert_layer_offset", stride - 1)
-        exception = index in getattr(self, "dense_layers", ())
-        return not exception and index % stride == offset % stride
+        first = getattr(self, "num_dense_layers", 0)
+        if index < first or index in getattr(self, "dense_layers", ()):
+            return False
+        return index % stride == offset % stride

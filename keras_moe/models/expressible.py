@@ -5,7 +5,7 @@ import inspect
 from keras_moe.models.family_router import inference_config
 
 # What the formats do not say, and inference does not need.
-ONLY_WHILE_TRAINING = ("dtype", "dropout")
+ONLY_WHILE_TRAINING = ("dtype", "dropout", "expert_dropout")
 
 
 def check_expressible(backbone, arguments):
@@ -45,14 +45,22 @@ def check_expressible(backbone, arguments):
 
 
 def _lost_arguments(backbone, arguments, read):
-    defaults = inspect.signature(type(backbone)).parameters
+    parameters = inspect.signature(type(backbone)).parameters
     return [
         f"{name}={arguments[name]!r}"
-        for name in defaults
+        for name, parameter in parameters.items()
         if name in arguments
         and name not in ("router", *ONLY_WHILE_TRAINING)
-        and arguments[name] != read.get(name, defaults[name].default)
+        and not _same(arguments[name], read.get(name, parameter.default))
     ]
+
+
+def _same(value, other):
+    # JSON knows no tuples.
+    listed = (tuple, list)
+    if isinstance(value, listed) and isinstance(other, listed):
+        return list(value) == list(other)
+    return value == other
 
 
 def _lost_of_router(backbone, arguments, read):

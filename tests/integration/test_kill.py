@@ -18,7 +18,8 @@ from keras_moe.cli.run_folder import RunFolder
 # Files, processes and signals, whatever the backend.
 pytestmark = [pytest.mark.exhaustive, pytest.mark.once]
 
-KILLS = 10
+# Each starts Python and a backend anew: KERAS_MOE_KILLS=10 for a thorough look.
+KILLS = int(os.environ.get("KERAS_MOE_KILLS", "4"))
 # Seconds of training, which saves after every step.
 TRAINING = 3.0
 

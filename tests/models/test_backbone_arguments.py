@@ -33,6 +33,7 @@ class ToyArguments(BackboneArguments):
     expert_layer_stride: int = 1
     expert_layer_offset: int | None = None
     dense_layers: tuple = ()
+    num_dense_layers: int = 0
 
     def __post_init__(self):
         super().__post_init__()
@@ -73,6 +74,8 @@ def test_the_first_sparse_layer_can_be_another(stride, offset, expected):
 def test_some_layers_can_be_dense_in_any_case():
     found = sparse_layers(expert_layer_stride=2, dense_layers=(3,))
     assert found == [1, 5]
+    found = sparse_layers(dense_layers=(3,), num_dense_layers=2)
+    assert found == [2, 4, 5]
 
 
 @pytest.mark.parametrize(

@@ -37,9 +37,7 @@ class DeepSeekArguments(DecoderArguments):
         "optional int, the published `q_lora_rank`.", None
     )
     num_shared_experts: int = argument("int.", 1)
-    num_dense_layers: int = argument(
-        "int, how many layers come before the first sparse one.", 1
-    )
+    num_dense_layers: int = 1
     num_expert_groups: int = argument(
         "int, a divisor of E; 1 is a free choice.", 1
     )
@@ -88,7 +86,7 @@ class DeepSeekBackbone(DecoderBackbone):
 
     @classmethod
     def make_feed_forward(cls, arguments, index):
-        if index < arguments.num_dense_layers:
+        if not arguments.is_sparse(index):
             return make_dense(arguments)
         return make_shared_expert(
             arguments,

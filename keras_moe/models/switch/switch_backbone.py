@@ -21,6 +21,7 @@ from keras_moe.models.switch.switch_presets import SWITCH_PRESETS
 from keras_moe.ops.all_layers import all_layers
 from keras_moe.ops.unfilled_variables import build_unfilled
 from keras_moe.routing.capacity import Capacity
+from keras_moe.routing.validation import check_not_negative
 from keras_moe.routing.validation import check_positive
 
 
@@ -45,6 +46,14 @@ class SwitchArguments(BackboneArguments):
     expert_layer_stride: int = argument("int n, every n-th block is sparse.", 2)
     expert_layer_offset: int = argument(
         "int, the first sparse block; 1 in Switch, n - 1 in ST-MoE.", 1
+    )
+    num_dense_layers: int = argument(
+        "int, how many blocks of each stack come before the first sparse one.",
+        0,
+    )
+    dense_layers: tuple | list = argument(
+        "list of ints, indices of more blocks that are dense, in both stacks.",
+        (),
     )
     use_extra_feed_forward: bool = argument(
         "bool, whether a sparse block has a dense feed-forward layer after "
@@ -73,6 +82,10 @@ class SwitchArguments(BackboneArguments):
     dropout: float = argument(
         "float, share of activations to drop in training.", 0.1
     )
+    expert_dropout: float = argument(
+        "float, share of the experts' outputs to drop in training (NLLB).",
+        0.0,
+    )
     tie_embedding_weights: bool = argument(
         "bool, whether the language model head shares the token embedding.",
         True,
@@ -81,6 +94,8 @@ class SwitchArguments(BackboneArguments):
     def __post_init__(self):
         super().__post_init__()
         check_positive(num_heads=self.num_heads)
+        check_not_negative(num_dense_layers=self.num_dense_layers)
+        self.dense_layers = list(self.dense_layers)
         if self.num_decoder_layers is None:
             self.num_decoder_layers = self.num_layers
         if self.key_value_dim is None:

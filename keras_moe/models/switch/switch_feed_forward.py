@@ -35,5 +35,6 @@ def create_feed_forward(arguments, router=None):
         arguments.intermediate_dim,
         arguments.top_k,
         router=router,
+        output_dropout=arguments.expert_dropout,
         **shared,
     )

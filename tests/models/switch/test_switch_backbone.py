@@ -79,6 +79,34 @@ def test_every_second_block_is_sparse(create_backbone):
     assert decoder == [FeedForward, SparseMoE, FeedForward]
 
 
+@pytest.mark.once
+def test_blocks_are_sparse_by_list_or_after_the_first_ones(create_backbone):
+    backbone = create_backbone(
+        one_sparse_block_each=False,
+        randomize=False,
+        num_layers=5,
+        num_decoder_layers=0,
+        expert_layer_stride=1,
+        num_dense_layers=1,
+        dense_layers=[3],
+        expert_dropout=0.2,
+    )
+    layers = [
+        block.feed_forward_block.feed_forward
+        for block in backbone.encoder_transformer_layers
+    ]
+    sparse = [
+        index
+        for index, layer in enumerate(layers)
+        if isinstance(layer, SparseMoE)
+    ]
+    assert sparse == [1, 2, 4]
+    assert {layers[index].output_dropout for index in sparse} == {0.2}
+    config = backbone.get_config()
+    assert config["dense_layers"] == [3]
+    assert SwitchBackbone.from_config(config).get_config() == config
+
+
 def test_only_sparse_blocks_have_an_extra_feed_forward(create_backbone):
     backbone = create_backbone(
         **{**ST_MOE, "expert_layer_stride": 4, "num_layers": 5},
