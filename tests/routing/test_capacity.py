@@ -13,6 +13,8 @@ from keras_moe.routing import CombineWeights
 from keras_moe.routing import assign_slots
 from keras_moe.routing import choose_top_k
 from keras_moe.routing import expert_capacity
+from keras_moe.routing.slot_assignment import ORDERS
+from keras_moe.routing.slot_assignment import PRIORITIES
 
 
 @pytest.mark.parametrize(
@@ -138,6 +140,33 @@ def test_kept_weights_may_take_over_what_the_dropped_ones_had(vjp):
     plan = capacity.limit(choose_top_k(logits, 1), 4, training=True)
     weights = ops.convert_to_numpy(plan.combine_weights)
     np.testing.assert_allclose(weights[0, :, 0], [0.25, 0], rtol=1e-6)
+
+
+@pytest.mark.sweep(first=2)
+@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize("priority", PRIORITIES)
+@pytest.mark.parametrize("offset", [-200.0, 1e4])
+def test_one_slot_is_finite_forward_and_backward(offset, priority, order, vjp):
+    logits = np.random.default_rng(0).normal(size=(3, 5, 4)) + offset
+    # The last row is padding alone.
+    mask = np.arange(5) < np.array([[5], [3], [0]])
+    capacity = Capacity(
+        slots=1, priority=priority, order=order, renormalize=True
+    )
+
+    def weights(logits):
+        plan = choose_top_k(logits, 4, "sigmoid", padding_mask=mask)
+        return capacity.limit(plan, 4, True, seed=0).combine_weights
+
+    value, (gradient,) = vjp(
+        weights, (logits.astype("float32"),), np.ones((3, 5, 4))
+    )
+    assert np.all(np.isfinite(value))
+    assert np.all(np.isfinite(gradient))
+    # One pair for each of four experts; a token's weights sum to 1.
+    assert (value > 0).sum(axis=(1, 2)).tolist() == [4, 4, 0]
+    totals = value.sum(axis=-1)
+    np.testing.assert_allclose(totals[totals > 0], 1.0, rtol=1e-5)
 
 
 def test_lots_are_drawn_while_training_only():

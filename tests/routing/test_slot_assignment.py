@@ -170,8 +170,9 @@ def test_a_plan_keeps_the_counts_of_what_was_routed():
     assert limited.scores is plan.scores
 
 
-@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.sweep(first=2)
 @pytest.mark.parametrize("priority", ["position", "score", "pair_score"])
+@pytest.mark.parametrize("order", ORDERS)
 def test_a_row_of_the_batch_is_a_group_and_rank_two_is_one(priority, order):
     rng = np.random.default_rng(0)
     probs = rng.random((GROUPS, LENGTH, EXPERTS)).astype("float32")
