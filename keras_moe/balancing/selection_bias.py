@@ -91,3 +91,29 @@ class SelectionBias(BalancingRule):
 
     def get_config(self):
         return {"rate": self.rate}
+
+
+def check_bias_is_heeded(router):
+    """Raise if a rule moves a bias that the router has not asked for.
+
+    Args:
+        router: `keras_moe.layers.Router` that has just routed.
+
+    Raises:
+        ValueError: Names the router and the rule.
+
+    Example:
+
+    >>> from keras_moe.layers import TopKRouter
+    >>> check_bias_is_heeded(TopKRouter(num_experts=8))
+    """
+    if router.heeds_bias:
+        return
+    for rule in router.balancing:
+        if rule.selection_bias(router) is not None:
+            raise ValueError(
+                f"Expected `{type(router).__name__}.route` to heed "
+                f"`self.selection_bias()`, which `{type(rule).__name__}` "
+                "moves. Received: a router that chooses without. Leave the "
+                "rule out."
+            )

@@ -4,6 +4,8 @@ import keras
 
 from keras_moe.balancing.get_rules import DEFAULT
 from keras_moe.balancing.get_rules import get_rules
+from keras_moe.balancing.selection_bias import check_bias_is_heeded
+from keras_moe.layers.kept_losses import KeptLosses
 from keras_moe.layers.sublayers import build_parts
 from keras_moe.layers.sublayers import compute_once
 from keras_moe.layers.sublayers import without_identity
@@ -22,7 +24,7 @@ from keras_moe.routing.validation import check_positive
 from keras_moe.routing.validation import check_tokens
 
 
-class Router(keras.layers.Layer):
+class Router(KeptLosses):
     """Decides which experts see a token.
 
     Abstract: a subclass says in `route` what it decides. This class does what
@@ -89,7 +91,7 @@ class Router(keras.layers.Layer):
         self.capacity_seed = capacity and capacity.seed_generator()
         self.supports_masking = True
         self._has_rules = False
-        self._heeds_bias = False
+        self.heeds_bias = False
 
     def route(self, inputs, padding_mask=None, training=None, **routing_inputs):
         """Decide for every token.
@@ -139,7 +141,7 @@ class Router(keras.layers.Layer):
             training=training,
             **routing_inputs,
         )
-        self._check_bias()
+        check_bias_is_heeded(self)
         plan = self._complete(plan, padding_mask)
         if training:
             self._balance(plan)
@@ -159,8 +161,8 @@ class Router(keras.layers.Layer):
         biases = [bias for bias in biases if bias is not None]
         if not biases:
             return None
-        if not self._heeds_bias:  # Once: compilers do not like it.
-            self._heeds_bias = True
+        if not self.heeds_bias:  # Once: compilers do not like it.
+            self.heeds_bias = True
         return sum(biases[1:], start=biases[0])
 
     def copy(self, **changes):
@@ -194,18 +196,6 @@ class Router(keras.layers.Layer):
                 "rules. Received: a router without. Call it at the end."
             )
         return join_masks(*masks)
-
-    def _check_bias(self):
-        if self._heeds_bias:
-            return
-        for rule in self.balancing:
-            if rule.selection_bias(self) is not None:
-                raise ValueError(
-                    f"Expected `{type(self).__name__}.route` to heed "
-                    "`self.selection_bias()`, which "
-                    f"`{type(rule).__name__}` moves. Received: a router that "
-                    "chooses without. Leave the rule out."
-                )
 
     def _complete(self, plan, padding_mask):
         if not isinstance(plan, self.plan_class):
