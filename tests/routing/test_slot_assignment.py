@@ -91,13 +91,15 @@ def test_slots_may_be_drawn_by_lot():
 
 
 def test_a_plan_that_is_limited_is_limited_again():
-    plan = plan_of(np.tile([0.9, 0.5, 0, 0], (1, 3, 1)), top_k=1)
+    # Three tokens want expert 0, one wants expert 1.
+    plan = plan_of([[[0.9, 0, 0, 0]] * 3 + [[0, 0.9, 0, 0]]], top_k=1)
     once = assign_slots(plan, EXPERTS, capacity=2)
     twice = assign_slots(once, EXPERTS, capacity=1)
     indices = ops.convert_to_numpy(twice.expert_indices)
-    np.testing.assert_array_equal(indices[0, :, 0], [0, 4, 4])
+    np.testing.assert_array_equal(indices[0, :, 0], [0, 4, 4, 1])
+    assert ops.convert_to_numpy(twice.slots)[0, 3, 0] == 0
     counts = ops.convert_to_numpy(twice.tokens_per_expert)
-    np.testing.assert_array_equal(counts, [[3, 0, 0, 0]])
+    np.testing.assert_array_equal(counts, [[3, 1, 0, 0]])
 
 
 def test_equal_scores_keep_the_order_of_positions():
