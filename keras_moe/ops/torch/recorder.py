@@ -88,9 +88,7 @@ class _Program:
         return expected
 
     def _replay(self, step, arguments):
-        # Each operation takes a microsecond less than under `no_grad`.
-        with torch.inference_mode():
-            return self._operations(*arguments)
+        return self._operations(*arguments)
 
     def _give_up(self, reason):
         warnings.warn(

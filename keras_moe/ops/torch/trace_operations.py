@@ -2,7 +2,8 @@
 
 PyTorch's public tracers give something else: `torch.fx.symbolic_trace` does
 not see what happens inside Keras' layers, `torch.export` wants a module and
-proofs about shapes, `torch.compile` takes minutes for a model of four layers.
+proofs about shapes, `torch.compile` takes two minutes for four layers and
+falls back to Python between 23 pieces.
 `make_fx` runs the function once and keeps what reached the dispatcher.
 """
 
