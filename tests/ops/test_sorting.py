@@ -27,6 +27,9 @@ def test_top_k_gives_the_lower_index_of_equal_scores():
     scores = np.array(
         [[0.5, 0.9, 0.9, 0.1], [0.0, 0.0, 0.0, 0.0], [1, 2, 2, 2]], "float32"
     )
+    first = ops.convert_to_numpy(top_k(scores, 1))
+    np.testing.assert_array_equal(first, [[1], [0], [1]])
+    assert first.dtype == np.int32
     indices = top_k(scores, 3)
     # Row 2: 2 is the largest, three times; index 0 never comes in.
     expected = [[1, 2, 0], [0, 1, 2], [1, 2, 3]]
@@ -40,6 +43,8 @@ def test_top_k_of_all_equal_scores_is_in_order_for_many_experts():
     np.testing.assert_array_equal(
         ops.convert_to_numpy(indices), [list(range(17))] * 3
     )
+    indices = top_k(np.zeros((300, 256), "float32"), 1)
+    assert not ops.convert_to_numpy(indices).any()
 
 
 @pytest.mark.sweep

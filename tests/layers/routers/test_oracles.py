@@ -161,3 +161,19 @@ def test_weights_and_gradients_are_those_of_the_formula(
         np.testing.assert_allclose(
             gradient.reshape(slope.shape), slope, rtol=1e-3, atol=1e-4
         )
+
+
+def test_a_token_without_a_direction_has_equal_scores_and_finite_gradients(
+    make_router, vjp
+):
+    # The projection of zeros is its bias: zeros at first.
+    router = make_router("cosine", EXPERTS)
+    router.build((None, None, HIDDEN))
+    zeros = np.zeros((1, TOKENS, HIDDEN), "float32")
+    value, (gradient,) = vjp(
+        lambda inputs: router(inputs).scores.probs,
+        [zeros],
+        np.ones((1, TOKENS, EXPERTS), "float32"),
+    )
+    np.testing.assert_allclose(value, 1 / EXPERTS, rtol=1e-6)
+    assert np.all(np.isfinite(gradient))
