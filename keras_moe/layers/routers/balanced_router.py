@@ -40,6 +40,10 @@ class BalancedRouter(TopKRouter):
     def __init__(self, num_experts, top_k=2, *, balancing=None, **kwargs):
         super().__init__(num_experts, top_k, balancing=balancing, **kwargs)
 
+    def selection_bias(self):
+        # Not heeded: a rule that moves a bias is refused.
+        return None
+
     def selection_logits(self, logits, padding_mask, training):
         shape = ops.shape(logits)[:-1]
         if padding_mask is None:

@@ -123,7 +123,6 @@ class HierarchicalRouter(TopKRouter):
             self.top_k,
             self.score_function,
             self.combine_weights,
-            expert_bias=self.selection_bias(),
             selection_logits=ops.where(_flatten(kept), logits, -float("inf")),
         )
         if self.combine_weights.normalize is False:

@@ -40,6 +40,10 @@ class RandomRouter(TopKRouter):
     def __init__(self, num_experts, top_k=2, *, balancing=None, **kwargs):
         super().__init__(num_experts, top_k, balancing=balancing, **kwargs)
 
+    def selection_bias(self):
+        # Not heeded: a rule that moves a bias is refused.
+        return None
+
     def selection_logits(self, logits, padding_mask, training):
         return keras.random.uniform(
             ops.shape(logits), dtype="float32", seed=self.seed_generator

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from keras import ops
 
+from keras_moe.balancing import ExpertBias
 from keras_moe.layers import ROUTERS
 
 GROUPS, LENGTH, HIDDEN = 2, 4, 5
@@ -169,3 +170,20 @@ def test_extreme_inputs_give_finite_outputs_and_gradients(
     one_token = {"one token": (draw(1, 1, HIDDEN), True)}
     check(1, 1, one_token, shape=(1, 1))
     check(2, 2, one_token, shape=(1, 1))
+
+
+@pytest.mark.once
+@by_router
+def test_a_selection_bias_is_heeded_or_refused(name, make_layer, draw):
+    layer = make_layer(name, balancing=ExpertBias())
+    layer.build((None, None, HIDDEN))
+    router = layer.sparse.router
+    # For expert 1 of every token, if anything is.
+    router.expert_bias.assign(1e3 * np.eye(router.num_experts)[1])
+    try:
+        layer(draw(GROUPS, LENGTH, HIDDEN))
+    except ValueError as error:
+        assert "Leave the rule out" in str(error)
+        return
+    indices = numpy(router(draw(GROUPS, LENGTH, HIDDEN)).expert_indices)
+    assert np.all(np.any(indices == 1, axis=-1))

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from keras import ops
 
+from keras_moe.balancing import LoadLoss
 from keras_moe.layers import NoisyTopKRouter
 from keras_moe.routing import LogitNoise
 
@@ -63,6 +64,25 @@ def test_the_gradient_reaches_the_size_of_the_noise(draw, vjp):
         gradients, (inputs.T @ cotangent, inputs.T @ on_raw), strict=True
     ):
         np.testing.assert_allclose(gradient, expected, rtol=1e-3, atol=1e-4)
+
+
+def test_a_load_loss_trains_the_router_and_its_noise(draw, vjp):
+    router = NoisyTopKRouter(EXPERTS, balancing=None, seed=1)
+    inputs = draw(6, HIDDEN)
+    router.build(inputs.shape)
+
+    def loss(*values):
+        pairs = zip(router.trainable_variables, values, strict=True)
+        with keras.StatelessScope(pairs):
+            return LoadLoss(1.0)(router(inputs, training=True))
+
+    value, gradients = vjp(
+        loss, [draw(HIDDEN, EXPERTS), draw(HIDDEN, EXPERTS, seed=1)], 1.0
+    )
+    assert value > 0
+    for gradient in gradients:
+        assert np.all(np.isfinite(gradient))
+        assert np.any(gradient)
 
 
 def test_all_experts_start_equal():
