@@ -11,6 +11,7 @@ from keras_moe.routing.combine_weights import CombineWeights
 from keras_moe.routing.expert_groups import ExpertGroups
 from keras_moe.routing.logit_noise import LogitNoise
 from keras_moe.routing.logit_noise import draw_gumbel
+from keras_moe.routing.logit_noise import draw_jitter
 from keras_moe.routing.logit_noise import show_noise
 from keras_moe.routing.optional_choices import OptionalChoices
 from keras_moe.routing.score_functions import get_score_function
@@ -19,11 +20,19 @@ from keras_moe.routing.token_choice import choose_top_k
 from keras_moe.routing.validation import check_not_negative
 from keras_moe.routing.validation import check_top_k
 
-_SETTINGS = (
+_ARGUMENTS = (
+    "top_k",
+    "score_function",
     "combine_weights",
     "expert_groups",
+    "jitter_noise",
     "logit_noise",
     "optional_choices",
+    "use_bias",
+    "use_expert_scale",
+    "kernel_initializer",
+    "kernel_regularizer",
+    "seed",
 )
 
 
@@ -159,12 +168,8 @@ class TopKRouter(Router):
     ):
         seen = inputs
         if training and self.jitter_noise:
-            seen = inputs * keras.random.uniform(
-                ops.shape(inputs),
-                minval=1.0 - self.jitter_noise,
-                maxval=1.0 + self.jitter_noise,
-                dtype="float32",
-                seed=self.seed_generator,
+            seen = inputs * draw_jitter(
+                ops.shape(inputs), self.jitter_noise, self.seed_generator
             )
         logits = self.compute_logits(seen)
         if self.use_bias:
@@ -245,29 +250,11 @@ class TopKRouter(Router):
         return ops.cast(loss, keras.config.floatx())
 
     def get_config(self):
-        score_function = self.score_function
-        if callable(score_function):
-            score_function = keras.saving.serialize_keras_object(score_function)
-        settings = {
+        own = {
             name: keras.saving.serialize_keras_object(getattr(self, name))
-            for name in _SETTINGS
+            for name in _ARGUMENTS
         }
-        return {
-            **super().get_config(),
-            **settings,
-            "top_k": self.top_k,
-            "score_function": score_function,
-            "jitter_noise": self.jitter_noise,
-            "use_bias": self.use_bias,
-            "use_expert_scale": self.use_expert_scale,
-            "kernel_initializer": keras.initializers.serialize(
-                self.kernel_initializer
-            ),
-            "kernel_regularizer": keras.regularizers.serialize(
-                self.kernel_regularizer
-            ),
-            "seed": self.seed,
-        }
+        return {**super().get_config(), **own}
 
     @classmethod
     def from_config(cls, config):

@@ -1,4 +1,4 @@
-"""Noise on a router's logits while training."""
+"""Noise while training: on a router's logits, and on its inputs."""
 
 import dataclasses
 
@@ -90,6 +90,31 @@ def draw_gumbel(shape, seed):
     # Rounded, the interval may hold its upper end, whose noise is infinite.
     uniform = ops.minimum(uniform, 1.0 - 2.0**-24)
     return -ops.log(-ops.log(uniform))
+
+
+def draw_jitter(shape, amplitude, seed):
+    """Draw uniform factors around 1, for a router's inputs.
+
+    Args:
+        shape: tuple of ints and scalar tensors.
+        amplitude: float, how far they are from 1 at most.
+        seed: `keras.random.SeedGenerator`, or an int.
+
+    Returns:
+        float32 tensor of this shape.
+
+    Example:
+
+    >>> tuple(draw_jitter((2, 3), amplitude=0.01, seed=0).shape)
+    (2, 3)
+    """
+    return keras.random.uniform(
+        shape,
+        minval=1.0 - amplitude,
+        maxval=1.0 + amplitude,
+        dtype="float32",
+        seed=seed,
+    )
 
 
 def show_noise(plan, router_logits, stddev, score_function):

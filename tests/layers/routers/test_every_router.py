@@ -45,6 +45,7 @@ def assert_equal(result, expected):
         )
 
 
+@pytest.mark.once
 @by_router
 def test_a_config_brings_a_router_back(name, make_router):
     router = make_router(name)
