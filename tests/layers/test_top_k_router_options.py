@@ -44,6 +44,7 @@ def route(inputs, training=True, **arguments):
     return numpy(plan.expert_indices), numpy(plan.combine_weights), scores
 
 
+@pytest.mark.sweep
 def test_the_layer_contract_with_every_option():
     run_layer_test(
         TopKRouter,

@@ -130,7 +130,7 @@ def test_rematerialized_is_equal_to_plain(
     assert_equal(*results)
 
 
-@pytest.mark.sweep(first=1)
+@pytest.mark.sweep
 @by_router
 def test_extreme_inputs_give_finite_outputs_and_gradients(
     name, make_layer, make_step, fill_weights, draw, form
