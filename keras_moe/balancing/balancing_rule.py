@@ -25,6 +25,9 @@ class BalancingRule:
 
     # Where the formula was published: paper and equation, one line.
     source: str | None = None
+    # Whether the rule's aim is that experts are equally busy. A router whose
+    # experts are so anyway refuses it.
+    evens_load = False
 
     def __call__(self, plan):
         """Compute the loss of a training step.

@@ -41,6 +41,7 @@ class CommunicationBalancingLoss(ExpertGroupRule):
     """
 
     source = "DeepSeek-V2, 2024, section 2.2.3, communication balance loss"
+    evens_load = True
 
     @plain_numbers
     def __init__(

@@ -36,6 +36,7 @@ class DeviceBalancingLoss(ExpertGroupRule):
     """
 
     source = "DeepSeek-V2, 2024, section 2.2.3, device-level balance loss"
+    evens_load = True
 
     @plain_numbers
     def __init__(self, weight=0.05, num_groups=None, per_sequence=True):

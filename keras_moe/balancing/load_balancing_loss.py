@@ -45,6 +45,7 @@ class LoadBalancingLoss(LossRule):
     """
 
     source = "Fedus et al., 2021, equations 4 to 6"
+    evens_load = True
 
     @plain_numbers
     def __init__(

@@ -37,6 +37,7 @@ class PooledLoadBalancingLoss(PooledRule):
     """
 
     source = "transformers, load_balancing_loss_func (Mixtral)"
+    evens_load = True
 
     @plain_numbers
     def __init__(self, weight=0.001):

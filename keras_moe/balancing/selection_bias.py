@@ -30,6 +30,8 @@ class SelectionBias(BalancingRule):
     True
     """
 
+    evens_load = True
+
     def __init__(self, rate):
         self.rate = to_plain(rate)
         check_not_negative(rate=self.rate)

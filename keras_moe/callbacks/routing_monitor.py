@@ -17,14 +17,15 @@ class RoutingMonitor(keras.callbacks.Callback):
     """Shows how the experts are used: progress bar, history, TensorBoard.
 
     While `fit()` runs, every `SparseMoE` of the model records its routing,
-    and `logs` gets five more entries, averages over the training steps since
+    and `logs` gets six more entries, averages over the training steps since
     the epoch began:
 
     - `load_balancing_loss` (1.0 = balanced) and `router_z_loss` (nats
       squared), unweighted, mean over the layers;
     - `max_violation`, by how much the busiest expert exceeds its equal share
       (0 = balanced, E - 1 = one expert gets everything), of the worst layer;
-    - `dropped_fraction` of the (token, choice) pairs, mean over the layers;
+    - `dropped_fraction` of the (token, choice) pairs, and `unrouted_fraction`
+      of the tokens, mean over the layers;
     - `router_entropy` in nats (log E = undecided), mean over the layers.
 
     A name that a metric of the model already has gets the prefix `routing_`.
@@ -38,8 +39,9 @@ class RoutingMonitor(keras.callbacks.Callback):
         log_dir: optional path of a folder for TensorBoard. Per layer:
             `<layer>/expert_load`, a histogram with one bucket per expert,
             and as scalars `router_entropy`, `dropped_fraction`,
-            `max_violation`, `load_balancing_loss` and `router_z_loss`, all
-            averaged over the steps since the previous report;
+            `unrouted_fraction`, `max_violation`, `load_balancing_loss` and
+            `router_z_loss`, all averaged over the steps since the previous
+            report;
             `all_layers/<name>` for each entry of `logs`; and
             `all_layers/expert_load`, an image of the load of every expert
             since `fit()` began. Needs the package `tensorboard`, not

@@ -3,16 +3,22 @@
 from keras import distribution
 
 from keras_moe.dispatch.choices import carry_choices
+from keras_moe.dispatch.chosen_tokens import carry_chosen_tokens
 from keras_moe.dispatch.every_expert import carry_dense
+from keras_moe.dispatch.soft_slots import carry_soft_slots
 from keras_moe.dispatch.sorted_rows import carry_sorted
 from keras_moe.dispatch.static_slots import carry_slots
+from keras_moe.routing.expert_choice import ExpertChoice
 from keras_moe.routing.plans import TokenChoice
+from keras_moe.routing.soft_slots import SoftSlots
 
 # A way is a function of tokens (G, S, H), plan and experts.
 WAYS = {
     (TokenChoice, "sorted"): carry_sorted,
     (TokenChoice, "slots"): carry_slots,
     (TokenChoice, "dense"): carry_dense,
+    (ExpertChoice, "slots"): carry_chosen_tokens,
+    (SoftSlots, "slots"): carry_soft_slots,
 }
 STRATEGIES = ("auto", *dict.fromkeys(strategy for _, strategy in WAYS))
 
@@ -22,13 +28,15 @@ def carry(tokens, plan, experts, strategy="auto"):
 
     Args:
         tokens: float tensor of shape (G, S, H).
-        plan: `keras_moe.routing.TokenChoice` with leading dimensions (G, S).
+        plan: `keras_moe.routing.TokenChoice` with leading dimensions (G, S),
+            or another plan of G groups of S tokens.
         experts: `keras_moe.experts.ExpertBank`.
         strategy: `"sorted"` sorts the pairs by expert, which computes the
             kept ones and nothing else. `"slots"` gives each expert a buffer
             of its capacity, which a partitioner can move between devices.
             `"dense"` computes every expert on every token. `"auto"` sorts;
             under a `keras.distribution` a plan with a capacity takes slots.
+            A plan in which the experts choose takes slots always.
 
     Returns:
         Tensor of shape (G, S, H), of the dtype of the experts' outputs; 0 for
@@ -84,4 +92,7 @@ def check_strategy(strategy):
 
 def _choose(plan):
     distributed = distribution.distribution() is not None
-    return "slots" if distributed and plan.slots is not None else "sorted"
+    if distributed and getattr(plan, "slots", None) is not None:
+        return "slots"
+    fitting = [strategy for kind, strategy in WAYS if kind is type(plan)]
+    return fitting[0] if fitting else "sorted"

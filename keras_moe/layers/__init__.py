@@ -4,12 +4,18 @@ from keras_moe.layers.feed_forward import FeedForward
 from keras_moe.layers.router import Router
 from keras_moe.layers.routers import ROUTERS
 from keras_moe.layers.routers import get_router
+from keras_moe.layers.routers.balanced_assignment_router import (
+    BalancedAssignmentRouter,
+)
 from keras_moe.layers.routers.balanced_router import BalancedRouter
 from keras_moe.layers.routers.cosine_router import CosineRouter
+from keras_moe.layers.routers.expert_choice_router import ExpertChoiceRouter
 from keras_moe.layers.routers.hash_router import HashRouter
 from keras_moe.layers.routers.hierarchical_router import HierarchicalRouter
 from keras_moe.layers.routers.noisy_top_k_router import NoisyTopKRouter
 from keras_moe.layers.routers.random_router import RandomRouter
+from keras_moe.layers.routers.sinkhorn_router import SinkhornRouter
+from keras_moe.layers.routers.soft_router import SoftRouter
 from keras_moe.layers.routers.sparse_mixer_router import SparseMixerRouter
 from keras_moe.layers.routers.top_p_router import TopPRouter
 from keras_moe.layers.routers.zero_computation_router import (
@@ -21,17 +27,21 @@ from keras_moe.layers.sparse_moe import SparseMoE
 from keras_moe.layers.top_k_router import TopKRouter
 
 __all__ = [
+    "ROUTERS",
+    "BalancedAssignmentRouter",
     "BalancedRouter",
     "CosineRouter",
+    "ExpertChoiceRouter",
     "FeedForward",
     "HashRouter",
     "HierarchicalRouter",
     "NoisyTopKRouter",
-    "ROUTERS",
     "RandomRouter",
     "Router",
     "RoutingStatistics",
     "SharedExpertMoE",
+    "SinkhornRouter",
+    "SoftRouter",
     "SparseMixerRouter",
     "SparseMoE",
     "TopKRouter",

@@ -1,10 +1,13 @@
 """What all routers have in common."""
 
+from typing import Any
+
 import keras
 
 from keras_moe.balancing.get_rules import DEFAULT
 from keras_moe.balancing.get_rules import get_rules
 from keras_moe.balancing.selection_bias import check_bias_is_heeded
+from keras_moe.layers.check_balancing import check_balancing
 from keras_moe.layers.kept_losses import KeptLosses
 from keras_moe.layers.sublayers import build_parts
 from keras_moe.layers.sublayers import compute_once
@@ -13,12 +16,8 @@ from keras_moe.layers.symbolic_plan import SymbolicPlan
 from keras_moe.layers.symbolic_plan import plan_of_tensors
 from keras_moe.ops.padding import clean_padding
 from keras_moe.ops.plain_numbers import to_plain
-from keras_moe.routing.capacity import Capacity
 from keras_moe.routing.padding import join_masks
 from keras_moe.routing.plans import TokenChoice
-from keras_moe.routing.plans import count_tokens
-from keras_moe.routing.plans import hide_padding
-from keras_moe.routing.settings import check_settings
 from keras_moe.routing.validation import check_padding_mask
 from keras_moe.routing.validation import check_positive
 from keras_moe.routing.validation import check_tokens
@@ -71,11 +70,15 @@ class Router(KeptLosses):
     """
 
     # The class that `route` returns.
-    plan_class = TokenChoice
+    plan_class: Any = TokenChoice
     # Where the formula was published: paper and equation, one line.
     source: str | None = None
     # How many experts, the last ones, compute nothing: no bank holds them.
     num_free_experts = 0
+    # Whether what a token gets is independent of later tokens.
+    is_causal = True
+    # Whether experts are equally busy whatever the tokens.
+    has_equal_load = False
     # What `keras_moe.balancing.SelectionBias` moves, where there is one.
     expert_bias = None
 
@@ -84,10 +87,10 @@ class Router(KeptLosses):
     ):
         super().__init__(**{**kwargs, "dtype": "float32"})
         check_positive(num_experts=num_experts)
-        check_settings(Capacity, capacity=capacity)
         self.num_experts = to_plain(num_experts)
         self.balancing = get_rules(balancing)
         self.capacity = capacity
+        check_balancing(self)
         self.capacity_seed = capacity and capacity.seed_generator()
         self.supports_masking = True
         self._has_rules = False
@@ -204,10 +207,7 @@ class Router(KeptLosses):
                 f"{self.plan_class.__name__}. Received: {type(plan).__name__}."
                 " Use `keras_moe.routing.choose_top_k`, or make the plan."
             )
-        if self.plan_class is not TokenChoice:
-            return plan
-        plan = hide_padding(plan, padding_mask, self.num_experts)
-        return count_tokens(plan, self.num_experts)
+        return plan.complete(padding_mask, self.num_experts)
 
     def _balance(self, plan):
         # First: where replicas meet, losses of before would be lost.

@@ -6,6 +6,7 @@ from keras_moe.losses.shares import shares_of_probability
 from keras_moe.losses.token_means import mean_over_sequences
 from keras_moe.losses.token_means import mean_over_tokens
 from keras_moe.losses.token_means import num_real_tokens
+from keras_moe.routing.plans import TokenChoice
 from keras_moe.routing.plans import count_tokens
 from keras_moe.routing.plans import get_scores
 
@@ -27,7 +28,8 @@ def load_balancing_loss(
     (DeepSeek-V3, https://arxiv.org/abs/2412.19437, equations 17 to 20).
 
     Args:
-        plan: `TokenChoice` with scores.
+        plan: `TokenChoice` with scores; or a plan in which experts choose,
+            where K is how many of them see a token on average.
         normalize_top_k: bool, whether the loss is divided by K.
         choices: `"all"`, or `"first"`: only a token's first choice counts
             (GShard, https://arxiv.org/abs/2006.16668, algorithm 1). Then the
@@ -56,9 +58,10 @@ def load_balancing_loss(
     )
     if choices == "first":
         plan = _first_choices(plan)
-    balance = ops.sum(pairs_per_token(plan, per_sequence) * mean_probs, -1)
-    top_k = plan.expert_indices.shape[-1] if normalize_top_k else 1
-    balance = mean_probs.shape[-1] * balance / top_k
+    load = pairs_per_token(plan, per_sequence)
+    balance = mean_probs.shape[-1] * ops.sum(load * mean_probs, -1)
+    if normalize_top_k:
+        balance = balance / _experts_per_token(plan, load)
     return mean_over_sequences(balance, plan.scores.padding_mask)
 
 
@@ -90,7 +93,7 @@ def tokens_per_expert(plan, per_sequence=False):
     """Count the (token, choice) pairs that the router sends to each expert.
 
     Args:
-        plan: `TokenChoice`, before or after pairs were dropped.
+        plan: a plan, such as `TokenChoice`, before or after pairs were dropped.
         per_sequence: bool, whether each row of the batch is counted alone.
 
     Returns:
@@ -156,3 +159,9 @@ def _first_choices(plan):
     return plan._replace(
         expert_indices=plan.expert_indices[..., :1], tokens_per_expert=None
     )
+
+
+def _experts_per_token(plan, load):
+    if isinstance(plan, TokenChoice):
+        return plan.expert_indices.shape[-1]
+    return ops.maximum(ops.sum(load, axis=-1), 1e-6)

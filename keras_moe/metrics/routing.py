@@ -5,7 +5,10 @@ from keras import ops
 
 from keras_moe.losses.entropy import token_entropy_loss
 from keras_moe.losses.load_balancing import tokens_per_expert
+from keras_moe.losses.token_means import mean_over_tokens
 from keras_moe.ops.widen import int32
+from keras_moe.routing.plans import TokenChoice
+from keras_moe.routing.plans import get_scores
 
 
 def router_entropy(plan):
@@ -35,7 +38,7 @@ def dropped_fraction(plan):
     """Compute the fraction of (token, choice) pairs that found no slot.
 
     Args:
-        plan: `TokenChoice`.
+        plan: a plan. None but a `TokenChoice` drops anything.
 
     Returns:
         float32 scalar between 0 and 1, over the pairs of real tokens.
@@ -49,12 +52,39 @@ def dropped_fraction(plan):
     >>> float(dropped_fraction(plan))
     0.5
     """
+    if not isinstance(plan, TokenChoice):
+        return ops.zeros((), "float32")
     per_expert = tokens_per_expert(plan)
     num_experts, routed = per_expert.shape[-1], ops.sum(per_expert)
     carried = ops.sum(
         ops.cast(int32(plan.expert_indices) < num_experts, "float32")
     )
     return (routed - carried) / ops.maximum(routed, 1.0)
+
+
+def unrouted_fraction(plan):
+    """Compute the fraction of tokens that no expert sees.
+
+    The number to watch where experts choose (`ExpertChoice`), and with a
+    capacity: these tokens pass through the residual connection alone.
+
+    Args:
+        plan: a plan with scores, as a router returns it.
+
+    Returns:
+        float32 scalar between 0 and 1, over the real tokens.
+
+    Example:
+
+    >>> import numpy as np
+    >>> from keras_moe.routing import choose_tokens
+    >>> logits = np.array([[1, 0], [2, 0], [0, 0]], "float32")
+    >>> plan = choose_tokens(logits, capacity=1)  # tokens 1 and 2
+    >>> round(float(unrouted_fraction(plan)), 4)
+    0.3333
+    """
+    missed = 1.0 - ops.cast(plan.reached(), "float32")
+    return mean_over_tokens(missed, get_scores(plan).padding_mask)
 
 
 def max_violation(expert_load):

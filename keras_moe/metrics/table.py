@@ -10,6 +10,7 @@ from keras_moe.losses.router_z import router_z_loss
 from keras_moe.metrics.routing import dropped_fraction
 from keras_moe.metrics.routing import max_violation
 from keras_moe.metrics.routing import router_entropy
+from keras_moe.metrics.routing import unrouted_fraction
 
 
 class RoutingMetric(NamedTuple):
@@ -54,6 +55,12 @@ ROUTING_METRICS = {
         "Fraction of the (token, choice) pairs that found no slot. 0 without "
         "a capacity.",
         of_plan=dropped_fraction,
+    ),
+    "unrouted_fraction": RoutingMetric(
+        "Fraction of the tokens that no expert sees: all choices dropped, or "
+        "chosen by none.",
+        of_plan=unrouted_fraction,
+        needs_scores=True,
     ),
     "router_entropy": RoutingMetric(
         "Entropy of the router's distribution in nats. log E is undecided, 0 "

@@ -85,6 +85,32 @@ def make_router(config, family_router):
     return family_router().copy(**config)
 
 
+def check_causal(router):
+    """Raise if a token's routing depends on later tokens.
+
+    A decoder is trained on whole sequences and generates token by token: it
+    would be trained with what it does not have when it generates.
+
+    Args:
+        router: `Router`.
+
+    Raises:
+        ValueError: If the router, or its capacity, looks ahead.
+    """
+    if not router.is_causal:
+        raise ValueError(
+            "Expected a router that does not look at later tokens, for a "
+            f"decoder. Received: {type(router).__name__}. Use a router in "
+            "which each token chooses by itself, such as `TopKRouter`."
+        )
+    if router.capacity is not None and not router.capacity.is_causal:
+        raise ValueError(
+            "Expected a capacity that does not look at later tokens, for a "
+            f"decoder. Received: priority={router.capacity.priority!r}. Use "
+            "`Capacity(priority='position')`."
+        )
+
+
 def with_router(arguments, backbone_class):
     """Gather a router's settings among arguments into one `router`.
 

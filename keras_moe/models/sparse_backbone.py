@@ -6,6 +6,7 @@ from keras_moe.balancing.pooled_rule import pool_rules
 from keras_moe.layers.router import Router
 from keras_moe.models.backbone_arguments import BackboneArguments
 from keras_moe.models.family_docstrings import with_arguments
+from keras_moe.models.family_router import check_causal
 from keras_moe.models.family_router import make_router
 from keras_moe.models.family_router import router_config
 from keras_moe.models.family_router import with_router
@@ -84,10 +85,17 @@ class SparseBackbone(SparseModel):
 
         Returns:
             `keras_moe.layers.Router`, not built.
+
+        Raises:
+            ValueError: If it looks at later tokens, and there is a decoder.
         """
-        return make_router(
+        router = make_router(
             arguments.router, lambda: cls.family_router(arguments)
         )
+        # An encoder alone sees whole sequences.
+        if getattr(arguments, "num_decoder_layers", None) != 0:
+            check_causal(router)
+        return router
 
     @property
     def router(self):

@@ -8,6 +8,7 @@ from keras import ops
 
 from keras_moe.ops.widen import int32
 from keras_moe.routing.settings import Settings
+from keras_moe.routing.slot_assignment import CAUSAL_PRIORITIES
 from keras_moe.routing.slot_assignment import assign_slots
 from keras_moe.routing.slot_assignment import check_order
 from keras_moe.routing.slot_assignment import check_priority
@@ -58,6 +59,16 @@ class Capacity(Settings):
     order: str = "choice"
     renormalize: bool = False
     seed: int | None = None
+
+    @property
+    def is_causal(self):
+        """Whether later tokens never take an earlier token's slot.
+
+        Not so where a better token comes first. (Of several choices, all
+        first ones come before any second one; that much is common in
+        decoders.)
+        """
+        return self.priority in CAUSAL_PRIORITIES
 
     def check(self):
         check_priority(self.priority)

@@ -68,6 +68,25 @@ class TokenChoice(NamedTuple):
     input_weights: Any = None
     free_outputs: Any = None
 
+    def complete(self, padding_mask, num_experts):
+        """Send padding nowhere and count: what a `Router` does with a plan.
+
+        Args:
+            padding_mask: optional bool tensor of shape (...), True = real
+                token.
+            num_experts: int E.
+
+        Returns:
+            `TokenChoice`.
+        """
+        plan = hide_padding(self, padding_mask, num_experts)
+        return count_tokens(plan, num_experts)
+
+    def reached(self):
+        """Return which tokens some expert sees, bool (...)."""
+        num_experts = get_scores(self).probs.shape[-1]
+        return ops.any(int32(self.expert_indices) < num_experts, axis=-1)
+
 
 def get_scores(plan):
     """Return a plan's scores, which not every router has.
@@ -120,10 +139,9 @@ def hide_padding(plan, padding_mask, num_experts):
     if padding_mask is None:
         return plan
     padding_mask = ops.cast(padding_mask, "bool")
-    scores = plan.scores
+    scores = hide_in_scores(plan.scores, padding_mask)
     if scores is not None:
-        padding_mask = join_masks(scores.padding_mask, padding_mask)
-        scores = scores._replace(padding_mask=padding_mask)
+        padding_mask = scores.padding_mask
     plan = plan._replace(scores=scores)
     if plan.free_outputs is not None:
         free_outputs = ops.where(
@@ -131,6 +149,26 @@ def hide_padding(plan, padding_mask, num_experts):
         )
         plan = plan._replace(free_outputs=free_outputs)
     return keep_pairs(plan, padding_mask[..., None], num_experts)
+
+
+def hide_in_scores(scores, padding_mask):
+    """Note in a plan's scores which tokens are padding, besides what is noted.
+
+    Args:
+        scores: `RouterScores`, or `None`.
+        padding_mask: bool tensor of shape (...), True = real token.
+
+    Returns:
+        `RouterScores`, or `None`.
+
+    Example:
+
+    >>> hide_in_scores(None, padding_mask=None)
+    """
+    if scores is None:
+        return None
+    padding_mask = join_masks(scores.padding_mask, padding_mask)
+    return scores._replace(padding_mask=padding_mask)
 
 
 def keep_pairs(plan, kept, num_experts):

@@ -13,6 +13,8 @@ from keras_moe.routing.plans import keep_pairs
 
 PRIORITIES = ("position", "score", "pair_score", "random")
 ORDERS = ("choice", "token")
+# Those in which a token of a later position never comes first.
+CAUSAL_PRIORITIES = ("position",)
 
 
 def assign_slots(

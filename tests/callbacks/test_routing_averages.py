@@ -14,6 +14,7 @@ def averages(load, number):
         "load_balancing_loss",
         "router_z_loss",
         "dropped_fraction",
+        "unrouted_fraction",
         "router_entropy",
     )
     return {
@@ -78,5 +79,6 @@ def test_over_layers_averages_all_but_the_largest_violation():
         "router_z_loss": 2.5,
         "max_violation": 0.5,
         "dropped_fraction": 2.5,
+        "unrouted_fraction": 2.5,
         "router_entropy": 2.5,
     }

@@ -25,6 +25,7 @@ NAMES = [
     "router_z_loss",
     "max_violation",
     "dropped_fraction",
+    "unrouted_fraction",
     "router_entropy",
 ]
 SPREAD = 2.0 * np.eye(E, dtype="float32")
@@ -91,6 +92,8 @@ def expected_of_layer(kernel, batches):
         numbers["dropped_fraction"].append(
             np.maximum(counts - 1, 0).sum() / BATCH
         )
+        # Each token has one choice.
+        numbers["unrouted_fraction"] = numbers["dropped_fraction"]
         numbers["router_entropy"].append(-(probs * np.log(probs)).sum(-1))
     load = np.mean(loads, axis=0)
     means = {name: np.mean(each) for name, each in numbers.items() if each}

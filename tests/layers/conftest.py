@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 from keras import ops
 
+from keras_moe import testing
+
 
 class Step(NamedTuple):
     """One forward and backward pass, as NumPy arrays."""
@@ -146,3 +148,84 @@ def fill_weights():
             )
 
     return fill
+
+
+@pytest.fixture
+def check_against_formula(make_step, fill_weights, form):
+    """Return `check(layer, formula, inputs, padding_mask)`.
+
+    `formula(inputs, weights)` computes outputs and a total of the losses from
+    float64 arrays, the weights by their paths in the layer. The layer's
+    outputs, losses and every gradient have to agree with it; the gradients
+    come from central differences.
+    """
+
+    def check(layer, formula, inputs, padding_mask=None):
+        layer.build(inputs.shape)
+        fill_weights(layer)
+        rng = np.random.default_rng(1)
+        cotangent = rng.standard_normal(inputs.shape).astype("float32")
+        seen = inputs.copy()
+        if padding_mask is not None:
+            seen[~padding_mask] = np.nan  # Reaches nothing.
+        step = make_step(layer, form)(seen, padding_mask, cotangent)
+        arrays = {"inputs": inputs}
+        for variable in layer.trainable_variables:
+            _, _, path = variable.path.partition("/")
+            arrays[path] = _to_numpy(variable.value)
+        arrays = {name: each.astype("float64") for name, each in arrays.items()}
+
+        def both(arrays):
+            weights = {**arrays}
+            return formula(weights.pop("inputs"), weights)
+
+        def total(arrays):
+            outputs, losses = both(arrays)
+            return np.sum(outputs * cotangent) + losses
+
+        outputs, losses = both(arrays)
+        # Sums of tens of products of numbers near 1, in float32.
+        np.testing.assert_allclose(step.outputs, outputs, rtol=1e-4, atol=2e-6)
+        assert sum(step.losses) == pytest.approx(losses, rel=1e-5)
+        for name, gradient in step.gradients.items():
+            expected = central_differences(total, arrays, name)
+            scale = np.max(np.abs(expected))
+            assert scale > 1e-3, name
+            np.testing.assert_allclose(
+                gradient, expected, rtol=1e-4, atol=2e-5 * scale, err_msg=name
+            )
+        return step
+
+    return check
+
+
+def central_differences(function, arrays, name, step=1e-5):
+    """Differentiate a function of a dict of float64 arrays by one of them.
+
+    The error is near `step ** 2`, and 1e-16 / `step` of rounding.
+    """
+    gradient = np.zeros(arrays[name].shape)
+    for index in np.ndindex(gradient.shape):
+        moved = [arrays[name].copy(), arrays[name].copy()]
+        moved[0][index] += step
+        moved[1][index] -= step
+        high, low = (function({**arrays, name: each}) for each in moved)
+        gradient[index] = (high - low) / (2 * step)
+    return gradient
+
+
+@pytest.fixture
+def expert_outputs():
+    """Return `outputs(tokens, weights)`: each expert's, float64 (E, ..., H)."""
+
+    def outputs(tokens, weights):
+        gate, up = np.split(weights["experts/gate_up/kernel"], 2, axis=-1)
+        down = weights["experts/down/kernel"]
+        flat = tokens.reshape(-1, tokens.shape[-1])
+        rows = [
+            [testing.expert(token, *kernels, "silu") for token in flat]
+            for kernels in zip(gate, up, down, strict=True)
+        ]
+        return np.reshape(rows, (len(down), *tokens.shape))
+
+    return outputs

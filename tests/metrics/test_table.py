@@ -9,6 +9,7 @@ from keras_moe.metrics import ROUTING_METRICS
 from keras_moe.metrics import dropped_fraction
 from keras_moe.metrics import max_violation
 from keras_moe.metrics import router_entropy
+from keras_moe.metrics import unrouted_fraction
 from keras_moe.routing import assign_slots
 from keras_moe.routing import choose_top_k
 
@@ -19,6 +20,7 @@ def test_every_row_says_what_it_is_and_is_computed_in_one_way():
         "router_z_loss",
         "max_violation",
         "dropped_fraction",
+        "unrouted_fraction",
         "router_entropy",
     ]
     for metric in ROUTING_METRICS.values():
@@ -33,6 +35,7 @@ def test_the_rows_of_a_plan_are_the_functions_of_their_names():
         "load_balancing_loss": load_balancing_loss,
         "router_z_loss": router_z_loss,
         "dropped_fraction": dropped_fraction,
+        "unrouted_fraction": unrouted_fraction,
         "router_entropy": router_entropy,
     }
     for name, function in functions.items():

@@ -1,11 +1,17 @@
 """The table of routers."""
 
+from keras_moe.layers.routers.balanced_assignment_router import (
+    BalancedAssignmentRouter,
+)
 from keras_moe.layers.routers.balanced_router import BalancedRouter
 from keras_moe.layers.routers.cosine_router import CosineRouter
+from keras_moe.layers.routers.expert_choice_router import ExpertChoiceRouter
 from keras_moe.layers.routers.hash_router import HashRouter
 from keras_moe.layers.routers.hierarchical_router import HierarchicalRouter
 from keras_moe.layers.routers.noisy_top_k_router import NoisyTopKRouter
 from keras_moe.layers.routers.random_router import RandomRouter
+from keras_moe.layers.routers.sinkhorn_router import SinkhornRouter
+from keras_moe.layers.routers.soft_router import SoftRouter
 from keras_moe.layers.routers.sparse_mixer_router import SparseMixerRouter
 from keras_moe.layers.routers.top_p_router import TopPRouter
 from keras_moe.layers.routers.zero_computation_router import (
@@ -24,6 +30,10 @@ ROUTERS = {
     "hierarchical": HierarchicalRouter,
     "random": RandomRouter,
     "balanced": BalancedRouter,
+    "expert_choice": ExpertChoiceRouter,
+    "soft": SoftRouter,
+    "sinkhorn": SinkhornRouter,
+    "balanced_assignment": BalancedAssignmentRouter,
 }
 """Every router of this package by its name."""
 
