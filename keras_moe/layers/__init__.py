@@ -1,5 +1,6 @@
 """The public bricks: routers, sparse layers and their dense counterpart."""
 
+from keras_moe.layers.expert_mixture import ExpertMixture
 from keras_moe.layers.feed_forward import FeedForward
 from keras_moe.layers.router import Router
 from keras_moe.layers.routers import ROUTERS
@@ -12,6 +13,7 @@ from keras_moe.layers.routers.cosine_router import CosineRouter
 from keras_moe.layers.routers.expert_choice_router import ExpertChoiceRouter
 from keras_moe.layers.routers.hash_router import HashRouter
 from keras_moe.layers.routers.hierarchical_router import HierarchicalRouter
+from keras_moe.layers.routers.mixture_router import MixtureRouter
 from keras_moe.layers.routers.noisy_top_k_router import NoisyTopKRouter
 from keras_moe.layers.routers.random_router import RandomRouter
 from keras_moe.layers.routers.sinkhorn_router import SinkhornRouter
@@ -32,9 +34,11 @@ __all__ = [
     "BalancedRouter",
     "CosineRouter",
     "ExpertChoiceRouter",
+    "ExpertMixture",
     "FeedForward",
     "HashRouter",
     "HierarchicalRouter",
+    "MixtureRouter",
     "NoisyTopKRouter",
     "RandomRouter",
     "Router",

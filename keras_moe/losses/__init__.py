@@ -9,6 +9,9 @@ from keras_moe.losses.importance import importance_loss
 from keras_moe.losses.load import load_loss
 from keras_moe.losses.load_balancing import load_balancing_loss
 from keras_moe.losses.load_balancing import tokens_per_expert
+from keras_moe.losses.mixture import BlendError
+from keras_moe.losses.mixture import MixtureNegativeLogLikelihood
+from keras_moe.losses.mixture import blend
 from keras_moe.losses.pooled_load_balancing import pooled_load_balancing_loss
 from keras_moe.losses.quantile_bias_update import quantile_bias_update
 from keras_moe.losses.router_z import router_z_loss
@@ -16,6 +19,9 @@ from keras_moe.losses.token_means import mean_over_tokens
 from keras_moe.losses.token_means import num_real_tokens
 
 __all__ = [
+    "BlendError",
+    "MixtureNegativeLogLikelihood",
+    "blend",
     "communication_balancing_loss",
     "device_balancing_loss",
     "expert_bias_update",

@@ -17,6 +17,7 @@ SMALL = {
     "train_switch_seq2seq.py": (["--steps=3"], "["),
     "add_moe_to_your_model.py": (["--epochs=1"], "val_accuracy"),
     "custom_router.py": (["--epochs=1"], "exported: largest difference"),
+    "mixture_of_1991.py": (["--epochs=2"], "Regions of the experts"),
     "export_and_serve.py": ([], "difference to Keras"),
 }
 

@@ -8,6 +8,7 @@ from keras_moe.layers.routers.cosine_router import CosineRouter
 from keras_moe.layers.routers.expert_choice_router import ExpertChoiceRouter
 from keras_moe.layers.routers.hash_router import HashRouter
 from keras_moe.layers.routers.hierarchical_router import HierarchicalRouter
+from keras_moe.layers.routers.mixture_router import MixtureRouter
 from keras_moe.layers.routers.noisy_top_k_router import NoisyTopKRouter
 from keras_moe.layers.routers.random_router import RandomRouter
 from keras_moe.layers.routers.sinkhorn_router import SinkhornRouter
@@ -32,6 +33,7 @@ ROUTERS = {
     "balanced": BalancedRouter,
     "expert_choice": ExpertChoiceRouter,
     "soft": SoftRouter,
+    "mixture": MixtureRouter,
     "sinkhorn": SinkhornRouter,
     "balanced_assignment": BalancedAssignmentRouter,
 }
