@@ -33,6 +33,9 @@ NEEDED = {
     "hash": {"vocabulary_size": VOCABULARY},
     # Zeros would send all tokens to the same experts.
     "noisy_top_k": {"kernel_initializer": "glorot_uniform"},
+    # As many rows as the top 8, and as many slots as 2,048 tokens.
+    "expert_choice": {"capacity_factor": 8.0},
+    "soft": {"slots_per_expert": 32},
 }
 
 
