@@ -53,15 +53,16 @@ class ExpertChoice(NamedTuple):
             return self
         _, padding_mask = to_groups(padding_mask[..., None], padding_mask)
         num_groups, group_size = ops.shape(padding_mask)
-        flat = ops.reshape(self.token_indices, (num_groups, -1))
-        flat = ops.minimum(int32(flat), int32(group_size - 1))
+        indices = int32(self.token_indices)
+        flat = ops.reshape(indices, (num_groups, -1))
+        flat = ops.minimum(flat, int32(group_size - 1))
         real = ops.take_along_axis(padding_mask, flat, axis=1)
-        real = ops.reshape(real, ops.shape(self.token_indices))
+        real = ops.reshape(real, ops.shape(indices))
         # Nowhere stays nowhere.
-        real = ops.logical_and(real, self.token_indices < int32(group_size))
+        real = ops.logical_and(real, indices < int32(group_size))
         nowhere = int32(group_size)
         return ExpertChoice(
-            ops.where(real, int32(self.token_indices), nowhere),
+            ops.where(real, indices, nowhere),
             ops.where(real, self.combine_weights, 0.0),
             int32(ops.sum(int32(real), axis=-1)),
             hide_in_scores(self.scores, padding_mask),
