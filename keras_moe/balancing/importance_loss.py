@@ -36,6 +36,7 @@ class ImportanceLoss(LossRule):
     """
 
     source = "Shazeer et al., 2017, equations 6 and 7"
+    evens_load = True
 
     @plain_numbers
     def __init__(self, weight=0.01, of="combine_weights"):

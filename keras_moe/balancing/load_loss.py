@@ -40,6 +40,7 @@ class LoadLoss(LossRule):
     """
 
     source = "Shazeer et al., 2017, equations 8 to 11"
+    evens_load = True
 
     @plain_numbers
     def __init__(self, weight=0.01, own_threshold=True):

@@ -35,6 +35,7 @@ class MeanEntropyLoss(LossRule):
     """
 
     source = "Mustafa et al., 2022 (LIMoE), global entropy loss"
+    evens_load = True
 
     @plain_numbers
     def __init__(self, weight=0.01, threshold=None):

@@ -43,7 +43,7 @@ def make_router(size, vocabulary_size):
     from keras_moe.models.decoder_parts import kernel_initializer
     from keras_moe.routing import Capacity
 
-    asked = {}
+    asked: dict = {}
     if size.capacity_factor is not None:
         asked["capacity"] = Capacity(factor=size.capacity_factor)
     if size.balancing is not None:
