@@ -39,6 +39,7 @@ class DecoderBlock(ResidualBlock):
         cache: optional, as for the attention.
         cache_update_index: int or scalar tensor, position of the first input.
         training: bool.
+        **routing_inputs: what the router wants besides, such as token ids.
 
     Returns:
         Tensor of shape (B, L, H); with a cache, the pair of that and the new
@@ -90,6 +91,7 @@ class DecoderBlock(ResidualBlock):
         training=None,
         mask=None,
         inputs_mask=None,
+        **routing_inputs,
     ):
         padding_mask = join_masks(padding_mask, mask, inputs_mask)
         if cache is None:
@@ -109,7 +111,9 @@ class DecoderBlock(ResidualBlock):
             return outputs
 
         def feed(layer, x):
-            return call_feed_forward(layer, x, padding_mask, training)
+            return call_feed_forward(
+                layer, x, padding_mask, training, **routing_inputs
+            )
 
         x = self.add(inputs, "attention", attend, training)
         x = self.add(x, "feed_forward", feed, training)

@@ -1,7 +1,9 @@
 """Calling the feed-forward layer of a block, whatever its class is."""
 
 
-def call_feed_forward(layer, inputs, padding_mask=None, training=None):
+def call_feed_forward(
+    layer, inputs, padding_mask=None, training=None, **routing_inputs
+):
     """Call a layer with those of the arguments that it takes.
 
     Args:
@@ -10,6 +12,8 @@ def call_feed_forward(layer, inputs, padding_mask=None, training=None):
         inputs: float tensor of shape (B, L, H).
         padding_mask: optional bool tensor of shape (B, L), True = real token.
         training: bool.
+        **routing_inputs: tensors; the layer is given those that it names in
+            its `routing_inputs`.
 
     Returns:
         Tensor of shape (B, L, H).
@@ -30,4 +34,26 @@ def call_feed_forward(layer, inputs, padding_mask=None, training=None):
         arguments["mask"] = padding_mask
     if "training" in taken:
         arguments["training"] = training
-    return layer(inputs, **arguments)
+    return layer(inputs, **arguments, **taken_by(layer, routing_inputs))
+
+
+def taken_by(layer, routing_inputs):
+    """Pick what a layer's routers want besides the inputs.
+
+    Args:
+        layer: layer or block.
+        routing_inputs: dict of tensors.
+
+    Returns:
+        dict, those that the layer names in its `routing_inputs`.
+
+    Example:
+
+    >>> import keras
+    >>> taken_by(keras.layers.Dense(3), {"token_ids": 1})
+    {}
+    """
+    names = getattr(layer, "routing_inputs", ())
+    return {
+        name: routing_inputs[name] for name in names if name in routing_inputs
+    }

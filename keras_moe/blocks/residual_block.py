@@ -1,5 +1,6 @@
 """A block of a Transformer: parts behind a norm and a residual each."""
 
+import itertools
 from typing import Any
 from typing import NamedTuple
 
@@ -105,6 +106,13 @@ class ResidualBlock(keras.layers.Layer):
         if part.output_norm is not None:
             outputs = part.output_norm(outputs)
         return x + self._drop(outputs, training)
+
+    @property
+    def routing_inputs(self):
+        """tuple of str: what the parts' routers want besides the inputs."""
+        layers = [self.part(name).layer for name in self._part_names]
+        names = [getattr(each, "routing_inputs", ()) for each in layers]
+        return tuple(dict.fromkeys(itertools.chain(*names)))
 
     def build(self, inputs_shape):
         for name in self._part_names:

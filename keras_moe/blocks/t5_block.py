@@ -1,5 +1,8 @@
 """What T5's encoder and decoder blocks share."""
 
+import itertools
+
+from keras_moe.blocks.feed_forward_part import taken_by
 from keras_moe.blocks.residual_block import ResidualBlock
 from keras_moe.blocks.t5_attention import T5Attention
 from keras_moe.blocks.t5_feed_forward_block import T5FeedForwardBlock
@@ -74,20 +77,29 @@ class T5Block(ResidualBlock):
 
     def build(self, inputs_shape):
         super().build(inputs_shape)
-        self.feed_forward_block.build(inputs_shape)
-        if self.extra_feed_forward_block is not None:
-            self.extra_feed_forward_block.build(inputs_shape)
+        for block in self._feed_forward_blocks():
+            block.build(inputs_shape)
         self.built = True
 
-    def _feed(self, x, padding_mask, training):
-        x = self.feed_forward_block(
-            x, padding_mask=padding_mask, training=training
-        )
-        if self.extra_feed_forward_block is None:
-            return x
-        return self.extra_feed_forward_block(
-            x, padding_mask=padding_mask, training=training
-        )
+    @property
+    def routing_inputs(self):
+        """tuple of str: what the routers want besides the inputs."""
+        names = [block.routing_inputs for block in self._feed_forward_blocks()]
+        return tuple(dict.fromkeys(itertools.chain(*names)))
+
+    def _feed_forward_blocks(self):
+        blocks = (self.feed_forward_block, self.extra_feed_forward_block)
+        return [block for block in blocks if block is not None]
+
+    def _feed(self, x, padding_mask, training, routing_inputs):
+        for block in self._feed_forward_blocks():
+            x = block(
+                x,
+                padding_mask=padding_mask,
+                training=training,
+                **taken_by(block, routing_inputs),
+            )
+        return x
 
     def get_config(self):
         config = super().get_config()

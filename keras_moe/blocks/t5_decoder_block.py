@@ -38,6 +38,7 @@ class T5DecoderBlock(T5Block):
         encoder_padding_mask: optional bool tensor of shape (B, Lk). Keras
             masks that come with both inputs are used as well.
         training: bool, whether to apply dropout and training capacity.
+        **routing_inputs: what the router wants besides, such as token ids.
 
     Returns:
         Tensor of shape (B, L, H).
@@ -70,6 +71,7 @@ class T5DecoderBlock(T5Block):
         training=None,
         inputs_mask=None,
         encoder_outputs_mask=None,
+        **routing_inputs,
     ):
         padding_mask = join_masks(padding_mask, inputs_mask)
         encoder_padding_mask = join_masks(
@@ -93,6 +95,7 @@ class T5DecoderBlock(T5Block):
             padding_mask,
             encoder_padding_mask,
             training,
+            routing_inputs,
         )
 
     def compute_output_shape(self, inputs_shape, encoder_outputs_shape=None):
@@ -107,6 +110,7 @@ class T5DecoderBlock(T5Block):
         position_bias=None,
         padding_mask=None,
         encoder_padding_mask=None,
+        **routing_inputs,
     ):
         """Continue sequences whose earlier keys and values are cached.
 
@@ -123,6 +127,7 @@ class T5DecoderBlock(T5Block):
             padding_mask: optional bool tensor of shape (B, Lq) for the
                 feed-forward layer; True = real token.
             encoder_padding_mask: optional bool tensor of shape (B, Lk).
+            **routing_inputs: as for a call.
 
         Returns:
             Outputs of shape (B, Lq, H), and the updated
@@ -151,6 +156,7 @@ class T5DecoderBlock(T5Block):
             padding_mask,
             encoder_padding_mask,
             training=False,
+            routing_inputs=routing_inputs,
         )
         return outputs, cache
 
@@ -161,6 +167,7 @@ class T5DecoderBlock(T5Block):
         padding_mask,
         encoder_padding_mask,
         training,
+        routing_inputs,
     ):
         """Look at the encoder's outputs, then feed forward."""
         visible = encoder_padding_mask
@@ -176,4 +183,4 @@ class T5DecoderBlock(T5Block):
             )
 
         x = self.add(x, "cross_attention", attend, training)
-        return self._feed(x, padding_mask, training)
+        return self._feed(x, padding_mask, training, routing_inputs)

@@ -31,6 +31,7 @@ class T5EncoderBlock(T5Block):
         padding_mask: optional bool tensor of shape (B, L), True = real token.
             A Keras mask that comes with the inputs is used as well.
         training: bool, whether to apply dropout and training capacity.
+        **routing_inputs: what the router wants besides, such as token ids.
 
     Returns:
         Tensor of shape (B, L, H).
@@ -57,6 +58,7 @@ class T5EncoderBlock(T5Block):
         training=None,
         mask=None,
         inputs_mask=None,
+        **routing_inputs,
     ):
         padding_mask = join_masks(padding_mask, mask, inputs_mask)
         visible = None if padding_mask is None else padding_mask[:, None, :]
@@ -71,4 +73,4 @@ class T5EncoderBlock(T5Block):
             )
 
         x = self.add(inputs, "self_attention", attend, training)
-        return self._feed(x, padding_mask, training)
+        return self._feed(x, padding_mask, training, routing_inputs)

@@ -32,6 +32,7 @@ class T5FeedForwardBlock(ResidualBlock):
         padding_mask: optional bool tensor of shape (B, L), True = real token.
             A Keras mask that comes with the inputs is used as well.
         training: bool, whether to apply dropout and training capacity.
+        **routing_inputs: what the router wants besides, such as token ids.
 
     Returns:
         Tensor of shape (B, L, H).
@@ -65,11 +66,14 @@ class T5FeedForwardBlock(ResidualBlock):
         training=None,
         mask=None,
         inputs_mask=None,
+        **routing_inputs,
     ):
         padding_mask = join_masks(padding_mask, mask, inputs_mask)
 
         def feed(layer, x):
-            return call_feed_forward(layer, x, padding_mask, training)
+            return call_feed_forward(
+                layer, x, padding_mask, training, **routing_inputs
+            )
 
         x = clean_padding(inputs, padding_mask)
         return self.add(x, "feed_forward", feed, training)

@@ -71,6 +71,9 @@ class Router(KeptLosses):
 
     # The class that `route` returns.
     plan_class: Any = TokenChoice
+    # Names of what `route` needs besides the inputs. Blocks and models that
+    # know these pass them on: `token_ids`, of the shape of the inputs' tokens.
+    routing_inputs: tuple[str, ...] = ()
     # Where the formula was published: paper and equation, one line.
     source: str | None = None
     # How many experts, the last ones, compute nothing: no bank holds them.

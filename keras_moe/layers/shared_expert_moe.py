@@ -55,6 +55,7 @@ class SharedExpertMoE(keras.layers.Layer):
         padding_mask: optional bool tensor of shape (...), True = real token.
             A Keras mask that comes with the inputs is used as well.
         training: bool.
+        **routing_inputs: what the router wants besides, such as token ids.
 
     Returns:
         Tensor of the shape of `inputs`. Padding gets what the shared experts
@@ -155,6 +156,11 @@ class SharedExpertMoE(keras.layers.Layer):
         self.shared_experts.build(inputs_shape)
         if self.use_shared_expert_gate:
             self.shared_expert_gate.build(inputs_shape)
+
+    @property
+    def routing_inputs(self):
+        """tuple of str: what the router wants besides the inputs."""
+        return self.routed_experts.routing_inputs
 
     def rematerialized_call(self, layer_call, *args, **kwargs):
         # The parts rematerialize themselves, except the routing.

@@ -71,6 +71,7 @@ class SparseMoE(keras.layers.Layer):
             gets 0, or what the `shared_experts` give it; it takes no slot and
             does not count in the losses.
         training: bool.
+        **routing_inputs: what the router wants besides, such as token ids.
 
     Returns:
         Tensor of the shape of `inputs`, in the layer's compute dtype.
@@ -194,6 +195,11 @@ class SparseMoE(keras.layers.Layer):
         if self.shared_experts is not None:
             build_sublayer(self.shared_experts, (None, None, hidden_dim))
         self.statistics.build()
+
+    @property
+    def routing_inputs(self):
+        """tuple of str: what the router wants besides the inputs."""
+        return self.router.routing_inputs
 
     def rematerialized_call(self, layer_call, *args, **kwargs):
         # The experts rematerialize themselves. Recomputing the whole layer

@@ -8,6 +8,7 @@ import keras_hub
 from keras import ops
 
 from keras_moe.blocks.decoder_block import DecoderBlock
+from keras_moe.blocks.feed_forward_part import taken_by
 from keras_moe.blocks.norms import make_norm
 from keras_moe.models.backbone_arguments import BackboneArguments
 from keras_moe.models.decoder_parts import kernel_initializer
@@ -183,7 +184,9 @@ class DecoderBackbone(
             layer_intercept_fn(self.token_embedding(token_ids), -1)
         )
         for index, block in enumerate(self.decoder_blocks):
-            x = layer_intercept_fn(block(x, padding_mask=padding_mask), index)
+            given = taken_by(block, {"token_ids": token_ids})
+            x = block(x, padding_mask=padding_mask, **given)
+            x = layer_intercept_fn(x, index)
         return self.final_norm(x)
 
     def embed(self, token_ids):

@@ -4,6 +4,7 @@ import keras
 import keras_hub
 from keras import ops
 
+from keras_moe.blocks.feed_forward_part import taken_by
 from keras_moe.models.family_docstrings import task_docstring
 from keras_moe.models.generative_task import GenerativeTask
 from keras_moe.models.next_token import as_prompt
@@ -149,6 +150,7 @@ class SparseCausalLM(
                 padding_mask=padding_mask,
                 cache=block_cache,
                 cache_update_index=index,
+                **taken_by(block, {"token_ids": token_ids}),
             )
             new_cache.append(block_cache)
         return self.backbone.final_norm(x), tuple(new_cache)

@@ -32,7 +32,8 @@ class HashRouter(Router):
         padding_mask: optional bool tensor of shape (...).
         training: bool.
         token_ids: int tensor of shape (...), or of as many ids. Give them to
-            the sparse layer: `layer(inputs, token_ids=token_ids)`.
+            the sparse layer: `layer(inputs, token_ids=token_ids)`. Our models
+            do so themselves.
 
     Weights: `table` int32 (V, K), not trained, saved with the model.
 
@@ -58,6 +59,7 @@ class HashRouter(Router):
         divides the experts' columns instead.
     """
 
+    routing_inputs = ("token_ids",)
     source = "Roller et al., 2021, section 3"
 
     @plain_numbers

@@ -6,6 +6,7 @@ from typing import Any
 import keras
 import keras_hub
 
+from keras_moe.blocks.feed_forward_part import taken_by
 from keras_moe.blocks.relative_position_bias import RelativePositionBias
 from keras_moe.blocks.t5_decoder_block import T5DecoderBlock
 from keras_moe.blocks.t5_encoder_block import T5EncoderBlock
@@ -270,7 +271,12 @@ class SwitchBackbone(
         x = self.stack_dropout(self.token_embedding(token_ids))
         position_bias = self.encoder_position_bias(x, x)
         for block in self.encoder_transformer_layers:
-            x = block(x, position_bias=position_bias, padding_mask=padding_mask)
+            x = block(
+                x,
+                position_bias=position_bias,
+                padding_mask=padding_mask,
+                **taken_by(block, {"token_ids": token_ids}),
+            )
         return self.stack_dropout(self.encoder_norm(x))
 
     def decode(
@@ -296,6 +302,7 @@ class SwitchBackbone(
                 position_bias=position_bias,
                 padding_mask=padding_mask,
                 encoder_padding_mask=encoder_padding_mask,
+                **taken_by(block, {"token_ids": token_ids}),
             )
         return self.stack_dropout(self.decoder_norm(x))
 

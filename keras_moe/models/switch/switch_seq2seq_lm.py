@@ -4,6 +4,7 @@ import keras
 import keras_hub
 from keras import ops
 
+from keras_moe.blocks.feed_forward_part import taken_by
 from keras_moe.models.generative_task import GenerativeTask
 from keras_moe.models.next_token import as_prompt
 from keras_moe.models.next_token import check_max_length
@@ -214,6 +215,7 @@ class SwitchSeq2SeqLM(
                 position_bias=position_bias,
                 padding_mask=padding_mask,
                 encoder_padding_mask=encoder_padding_mask,
+                **taken_by(block, {"token_ids": token_ids}),
             )
             new_cache.append(block_cache)
         hidden_states = self.backbone.decoder_norm(x)
