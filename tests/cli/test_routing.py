@@ -51,8 +51,15 @@ def test_every_name_is_listed_in_a_line_with_its_source(command, table):
         assert line.split() == [name, *each.source.split()]
 
 
-@pytest.mark.sweep(first=2)
-@pytest.mark.parametrize("name", ROUTERS)
+def quick(names, some):
+    """Return parameters, of which some run in `make test`."""
+    return [
+        pytest.param(name, marks=() if name in some else pytest.mark.exhaustive)
+        for name in names
+    ]
+
+
+@pytest.mark.parametrize("name", quick(ROUTERS, ("hash", "expert_choice")))
 def test_a_router_trains_or_is_refused_with_the_cure(name, train):
     if not ROUTERS[name].is_causal:
         with pytest.raises(ValueError, match=r"Expected .* Received: .* Use "):
@@ -65,8 +72,10 @@ def test_a_router_trains_or_is_refused_with_the_cure(name, train):
     assert type(block.feed_forward.router) is ROUTERS[name]
 
 
-@pytest.mark.sweep(first=1)
-@pytest.mark.parametrize("name", [*RULES, "none"])
+@pytest.mark.once
+@pytest.mark.parametrize(
+    "name", quick([*RULES, "none"], ("device_balancing_loss", "none"))
+)
 def test_a_rule_trains_or_is_refused_with_the_cure(name, train):
     if name in ("device_balancing_loss", "communication_balancing_loss"):
         with pytest.raises(ValueError, match="Received: num_groups=None"):
