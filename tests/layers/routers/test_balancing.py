@@ -27,8 +27,9 @@ def refused_by(router):
     if router == "hash":  # Has no scores.
         return {*RULES}
     rules = set() if router == "noisy_top_k" else {"load_loss"}
-    # Chooses with noise of its own kind.
-    return rules | BIASES if router == "sparse_mixer" else rules
+    # Each chooses by something else than scores.
+    by_others = ("sparse_mixer", "hierarchical", "random", "balanced")
+    return rules | BIASES if router in by_others else rules
 
 
 @pytest.mark.parametrize("rule", RULES)

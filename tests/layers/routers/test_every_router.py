@@ -1,6 +1,7 @@
 """What every router owes; a line in the table is enough to be tested."""
 
 import json
+import re
 
 import keras
 import numpy as np
@@ -176,15 +177,15 @@ def test_extreme_inputs_give_finite_outputs_and_gradients(
 @pytest.mark.once
 @by_router
 def test_a_selection_bias_is_heeded_or_refused(name, make_layer, draw):
-    layer = make_layer(name, balancing=ExpertBias())
-    layer.build((None, None, HIDDEN))
-    router = layer.sparse.router
-    # For expert 1 of every token, if anything is.
-    router.expert_bias.assign(1e3 * np.eye(router.num_experts)[1])
     try:
+        layer = make_layer(name, balancing=ExpertBias())
+        layer.build((None, None, HIDDEN))
+        router = layer.sparse.router
+        # For expert 1 of every token, if anything is.
+        router.expert_bias.assign(1e3 * np.eye(router.num_experts)[1])
         layer(draw(GROUPS, LENGTH, HIDDEN))
     except ValueError as error:
-        assert "Leave the rule out" in str(error)
+        assert re.search("Leave (it|the rule) out", str(error))
         return
     indices = numpy(router(draw(GROUPS, LENGTH, HIDDEN)).expert_indices)
     assert np.all(np.any(indices == 1, axis=-1))
