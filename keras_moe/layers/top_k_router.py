@@ -30,6 +30,7 @@ _ARGUMENTS = (
     "optional_choices",
     "use_bias",
     "use_expert_scale",
+    "replay",
     "kernel_initializer",
     "kernel_regularizer",
     "seed",
@@ -65,6 +66,8 @@ class TopKRouter(Router):
         use_bias: bool, whether a learned bias is added to the logits.
         use_expert_scale: bool, whether the combine weights are multiplied by
             a learned number for each expert (Gemma 4), 1 at first.
+        replay: bool, whether models ask for `routed_experts`, choices that
+            were made before, and pass them on as `expert_indices`.
         balancing: as for `Router`. `ExpertBias` takes part in the choice.
         capacity: as for `Router`.
         kernel_initializer: initializer of the kernel (H, E).
@@ -75,13 +78,16 @@ class TopKRouter(Router):
         inputs: float tensor of shape (..., H).
         padding_mask: optional bool tensor of shape (...), True = real token.
         training: bool.
+        expert_indices: optional int tensor of shape (..., K), choices that
+            were made before: the router takes them again and computes their
+            weights. E is nowhere, -1 throughout lets a token choose freely.
 
     Returns:
         `keras_moe.routing.TokenChoice`.
 
     Raises:
         ValueError: If `top_k` is larger than `num_experts`, a size is not
-            positive, a name is unknown, or a mask does not fit.
+            positive, a name is unknown, or a mask or choices do not fit.
 
     Example:
 
@@ -100,6 +106,8 @@ class TopKRouter(Router):
         Fedus et al., 2021, https://arxiv.org/abs/2101.03961, section 2.
     """
 
+    # Whether choices that were made before can be taken again.
+    can_replay = True
     source = "Shazeer et al., 2017, section 2; Fedus et al., 2021, section 2"
 
     @plain_numbers
@@ -116,6 +124,7 @@ class TopKRouter(Router):
         optional_choices=None,
         use_bias=False,
         use_expert_scale=False,
+        replay=False,
         balancing=DEFAULT,
         capacity=None,
         kernel_initializer="glorot_uniform",
@@ -144,6 +153,9 @@ class TopKRouter(Router):
         self.optional_choices = optional_choices
         self.use_bias = use_bias
         self.use_expert_scale = use_expert_scale
+        self.replay = replay
+        if replay:
+            self._check_replay()
         self.kernel_initializer = keras.initializers.get(kernel_initializer)
         self.kernel_regularizer = keras.regularizers.get(kernel_regularizer)
         self.seed = seed
@@ -164,8 +176,12 @@ class TopKRouter(Router):
         super().build(inputs_shape)
 
     def route(  # type: ignore[override]
-        self, inputs, padding_mask=None, training=None
+        self, inputs, padding_mask=None, training=None, expert_indices=None
     ):
+        replayed = {}
+        if expert_indices is not None:
+            self._check_replay()
+            replayed["expert_indices"] = expert_indices
         seen = inputs
         if training and self.jitter_noise:
             seen = inputs * draw_jitter(
@@ -174,7 +190,7 @@ class TopKRouter(Router):
         logits = self.compute_logits(seen)
         if self.use_bias:
             logits = logits + self.bias
-        plan = self.choose(logits, seen, padding_mask, training)
+        plan = self.choose(logits, seen, padding_mask, training, **replayed)
         return self.adjust(plan, inputs, training)
 
     def build_logits(self, hidden_dim):
@@ -185,7 +201,9 @@ class TopKRouter(Router):
         """Compute the logits (..., E) of inputs (..., H), without the bias."""
         return ops.matmul(inputs, self.kernel)
 
-    def choose(self, logits, inputs, padding_mask, training):
+    def choose(
+        self, logits, inputs, padding_mask, training, expert_indices=None
+    ):
         """Make a plan from logits (..., E), with noise while training."""
         stddev = self.noise_stddev(inputs) if training else None
         noisy = logits
@@ -203,6 +221,7 @@ class TopKRouter(Router):
             selection_logits=self.selection_logits(
                 logits, padding_mask, training
             ),
+            expert_indices=expert_indices,
         )
         if stddev is None:
             return plan
@@ -234,6 +253,19 @@ class TopKRouter(Router):
             scale = ops.take(self.expert_scale, indices)
             plan = plan._replace(combine_weights=plan.combine_weights * scale)
         return plan
+
+    @property
+    def routing_inputs(self):  # type: ignore[override]
+        return ("expert_indices",) if self.replay else ()
+
+    def _check_replay(self):
+        if not self.can_replay or self.optional_choices is not None:
+            raise ValueError(
+                "Expected a router whose weights follow from its choice. "
+                f"Received: {type(self).__name__} with "
+                f"optional_choices={self.optional_choices}, which cannot "
+                "replay one. Use `TopKRouter` without `optional_choices`."
+            )
 
     def add_kernel(self, name, shape):
         """Add a weight with this router's initializer and regularizer."""

@@ -32,6 +32,7 @@ ONLY_WHILE_TRAINING = (
     "jitter_noise",
     "kernel_initializer",
     "kernel_regularizer",
+    "replay",
     "seed",
     "trainable",
     "dtype",

@@ -11,6 +11,10 @@ from keras_moe.routing.expert_groups import limit_to_groups
 from keras_moe.routing.plans import RouterScores
 from keras_moe.routing.plans import TokenChoice
 from keras_moe.routing.plans import hide_padding
+from keras_moe.routing.replay import as_choices
+from keras_moe.routing.replay import finish_replay
+from keras_moe.routing.replay import replayed
+from keras_moe.routing.replay import with_nowhere
 from keras_moe.routing.score_functions import get_log_score_function
 from keras_moe.routing.score_functions import get_score_function
 
@@ -25,6 +29,7 @@ def choose_top_k(
     expert_bias=None,
     expert_groups=None,
     selection_logits=None,
+    expert_indices=None,
 ):
     """Choose the `top_k` best experts of each token.
 
@@ -48,12 +53,16 @@ def choose_top_k(
         selection_logits: optional float32 tensor of shape (..., E), which the
             experts are chosen by in place of `router_logits`; the weights
             are those of `router_logits`.
+        expert_indices: optional int32 tensor of shape (..., K), choices that
+            were made before, taken again with the weights of these logits:
+            experts, E for nowhere, or -1 for a token that chooses freely.
 
     Returns:
         `TokenChoice` without counts: a `Router` adds them.
 
     Raises:
-        ValueError: If the score function is unknown.
+        ValueError: If the score function is unknown, or `expert_indices` do
+            not fit or are out of range; compiled, their weights are NaN.
 
     Example:
 
@@ -74,15 +83,22 @@ def choose_top_k(
     else:
         by, by_probs = selection_logits, score_function(selection_logits)
     ranking = _rank(by, by_probs, score_function, expert_bias, expert_groups)
-    expert_indices = stable_top_k(ranking, top_k)  # (..., K)
-    weights = combine_weights.of(logits, probs, expert_indices, score_function)
-    plan = TokenChoice(int32(expert_indices), weights)
+    num_experts = logits.shape[-1]
+    chosen, scored = stable_top_k(ranking, top_k), (logits, probs)  # (..., K)
+    if expert_indices is not None:
+        expert_indices = as_choices(expert_indices, logits, top_k)
+        chosen = replayed(expert_indices, chosen, num_experts)
+        scored = with_nowhere(logits, probs)
+    weights = combine_weights.of(*scored, chosen, score_function)
+    plan = TokenChoice(int32(chosen), weights)
     if combine_weights.apply_to == "inputs":
         plan = plan._replace(
             combine_weights=ops.ones_like(weights), input_weights=weights
         )
+    if expert_indices is not None:
+        plan = finish_replay(plan, expert_indices, num_experts)
     if padding_mask is not None:
-        plan = hide_padding(plan, padding_mask, logits.shape[-1])
+        plan = hide_padding(plan, padding_mask, num_experts)
         padding_mask = ops.cast(padding_mask, "bool")
     else:
         padding_mask = ops.ones(ops.shape(logits)[:-1], dtype="bool")

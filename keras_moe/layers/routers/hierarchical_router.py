@@ -63,6 +63,7 @@ class HierarchicalRouter(TopKRouter):
         equation 12, without noise.
     """
 
+    can_replay = False
     source = "Shazeer et al., 2017, appendix B, equation 12"
 
     @plain_numbers
@@ -111,7 +112,9 @@ class HierarchicalRouter(TopKRouter):
         within = group_experts(super().compute_logits(inputs), self.num_groups)
         return _flatten(groups + ops.log_softmax(within, axis=-1))
 
-    def choose(self, logits, inputs, padding_mask, training):
+    def choose(  # type: ignore[override]
+        self, logits, inputs, padding_mask, training
+    ):
         within = group_experts(logits, self.num_groups)
         groups = ops.logsumexp(within, axis=-1)  # (..., groups)
         num_within = self.top_k // self.num_limited

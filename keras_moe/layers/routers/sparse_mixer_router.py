@@ -55,6 +55,7 @@ class SparseMixerRouter(TopKRouter):
         Liu et al., 2023, https://arxiv.org/abs/2310.00811, SparseMixer.
     """
 
+    can_replay = False
     source = "Liu et al., 2024 (GRIN), SparseMixer-v2; Phi-3.5-MoE"
 
     @plain_numbers
@@ -63,7 +64,9 @@ class SparseMixerRouter(TopKRouter):
         check_not_negative(epsilon=epsilon)
         self.epsilon = epsilon
 
-    def choose(self, logits, inputs, padding_mask, training):
+    def choose(  # type: ignore[override]
+        self, logits, inputs, padding_mask, training
+    ):
         remaining = logits
         choices = []
         for _ in range(self.top_k):

@@ -47,6 +47,7 @@ class TopPRouter(TopKRouter):
         routing.
     """
 
+    can_replay = False
     source = "Huang et al., 2024, top-p routing"
 
     @plain_numbers
