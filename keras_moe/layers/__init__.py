@@ -2,6 +2,7 @@
 
 from keras_moe.layers.expert_mixture import ExpertMixture
 from keras_moe.layers.feed_forward import FeedForward
+from keras_moe.layers.record_choices import record_choices
 from keras_moe.layers.router import Router
 from keras_moe.layers.routers import ROUTERS
 from keras_moe.layers.routers import get_router
@@ -52,4 +53,5 @@ __all__ = [
     "TopPRouter",
     "ZeroComputationRouter",
     "get_router",
+    "record_choices",
 ]

@@ -9,6 +9,7 @@ from keras_moe.balancing.get_rules import get_rules
 from keras_moe.balancing.selection_bias import check_bias_is_heeded
 from keras_moe.layers.check_balancing import check_balancing
 from keras_moe.layers.kept_losses import KeptLosses
+from keras_moe.layers.record_choices import note_choice
 from keras_moe.layers.sublayers import build_parts
 from keras_moe.layers.sublayers import compute_once
 from keras_moe.layers.sublayers import without_identity
@@ -149,6 +150,7 @@ class Router(KeptLosses):
         )
         check_bias_is_heeded(self)
         plan = self._complete(plan, padding_mask)
+        note_choice(plan)
         if training:
             self._balance(plan)
         if self.capacity is not None:

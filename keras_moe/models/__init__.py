@@ -39,6 +39,7 @@ from keras_moe.models.qwen3_moe import Qwen3MoEBackbone
 from keras_moe.models.qwen3_moe import Qwen3MoECausalLM
 from keras_moe.models.registry import PRESETS
 from keras_moe.models.registry import preset
+from keras_moe.models.routed_experts import RoutedExperts
 from keras_moe.models.sparse_causal_lm import SparseCausalLM
 from keras_moe.models.sparse_causal_lm_preprocessor import (
     SparseCausalLMPreprocessor,
@@ -80,6 +81,7 @@ __all__ = [
     "Qwen2MoECausalLM",
     "Qwen3MoEBackbone",
     "Qwen3MoECausalLM",
+    "RoutedExperts",
     "SWITCH_PRESETS",
     "SparseCausalLM",
     "SparseCausalLMPreprocessor",

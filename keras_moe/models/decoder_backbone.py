@@ -8,7 +8,6 @@ import keras_hub
 from keras import ops
 
 from keras_moe.blocks.decoder_block import DecoderBlock
-from keras_moe.blocks.feed_forward_part import taken_by
 from keras_moe.blocks.norms import make_norm
 from keras_moe.models.backbone_arguments import BackboneArguments
 from keras_moe.models.decoder_parts import kernel_initializer
@@ -19,6 +18,8 @@ from keras_moe.models.decoder_parts import make_top_k_router
 from keras_moe.models.family_docstrings import backbone_docstring
 from keras_moe.models.parameter_counts import count_variables
 from keras_moe.models.published_backbone import PublishedBackbone
+from keras_moe.models.routing_inputs import make_replayed_layers
+from keras_moe.models.routing_inputs import routing_inputs_of
 from keras_moe.models.sparse_backbone import SparseBackbone
 from keras_moe.ops.unfilled_variables import build_unfilled
 from keras_moe.routing.combine_weights import CombineWeights
@@ -55,7 +56,8 @@ class DecoderBackbone(
         output_multiplier: float, multiplies the logits; the same.
 
     Inputs: `token_ids`, int32 (B, L), and `padding_mask`, int32 or bool
-    (B, L), 1 or True = real token.
+    (B, L), 1 or True = real token. With a router that has `replay=True` also
+    `routed_experts`, int32 (B, L, layers, K), as `RoutedExperts` records it.
 
     Outputs: float tensor of shape (B, L, H).
     """
@@ -112,7 +114,12 @@ class DecoderBackbone(
                 (None,), dtype="int32", name="padding_mask"
             ),
         }
-        outputs = self.hidden_states(*inputs.values())
+        self.replayed_layers = make_replayed_layers(self.decoder_blocks)
+        if self.replayed_layers is not None:
+            inputs["routed_experts"] = keras.Input(
+                (None, None, None), dtype="int32", name="routed_experts"
+            )
+        outputs = self.hidden_states(**inputs)
         super().__init__(inputs=inputs, outputs=outputs, dtype=dtype, **kwargs)
 
     @classmethod
@@ -164,7 +171,11 @@ class DecoderBackbone(
         )
 
     def hidden_states(
-        self, token_ids, padding_mask, layer_intercept_fn=lambda x, index: x
+        self,
+        token_ids,
+        padding_mask,
+        layer_intercept_fn=lambda x, index: x,
+        routed_experts=None,
     ):
         """Run all layers on tokens that are known.
 
@@ -174,18 +185,22 @@ class DecoderBackbone(
             layer_intercept_fn: function of a layer's output (B, L, H) and its
                 index that returns the next layer's input. Index -1 is the
                 embedding, before it is multiplied.
+            routed_experts: optional int32 tensor of shape (B, L, layers, K),
+                choices that were made before, for routers that replay.
 
         Returns:
             Tensor of shape (B, L, H), after the final norm.
         """
         if self.keep_first_token:
             padding_mask = _with_first_token(padding_mask)
+        routing_inputs = routing_inputs_of(
+            self.decoder_blocks, token_ids, self.replayed_layers, routed_experts
+        )
         x = self._multiply(
             layer_intercept_fn(self.token_embedding(token_ids), -1)
         )
         for index, block in enumerate(self.decoder_blocks):
-            given = taken_by(block, {"token_ids": token_ids})
-            x = block(x, padding_mask=padding_mask, **given)
+            x = block(x, padding_mask=padding_mask, **routing_inputs[index])
             x = layer_intercept_fn(x, index)
         return self.final_norm(x)
 

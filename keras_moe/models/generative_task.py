@@ -10,6 +10,8 @@ from keras_moe.models.prompt_batches import as_batches
 from keras_moe.models.prompt_batches import join_batches
 from keras_moe.models.prompts import Prompts
 from keras_moe.models.prompts import check_context
+from keras_moe.models.route_again import RouteAgain
+from keras_moe.models.route_again import check_whole_sequences
 from keras_moe.models.stop_token_ids import find_stop_token_ids
 from keras_moe.models.traced_state import TracedState
 from keras_moe.models.until_stop import until_stop
@@ -39,6 +41,7 @@ class GenerativeTask(CachedDecoder):
     context_prefixes: tuple = ()
     first_is_real = False
     _generate_state: TracedState | None = None
+    _route_again: RouteAgain | None = None
     _recorder = PlainRecorder()  # Of a step that nobody has compiled.
     _compiles_steps: bool | str = "auto"
 
@@ -64,6 +67,7 @@ class GenerativeTask(CachedDecoder):
         max_length=None,
         stop_token_ids="auto",
         strip_prompt=False,
+        return_routed_experts=False,
     ):
         """Continue prompts.
 
@@ -79,16 +83,26 @@ class GenerativeTask(CachedDecoder):
             stop_token_ids: optional ints that end a text, generated ones
                 only; `"auto"` means those of the tokenizer, `None` none.
             strip_prompt: bool; `True` returns what is new alone.
+            return_routed_experts: bool, whether the experts that the tokens
+                go to are returned as well, as `RoutedExperts` tells them in
+                one pass over the whole sequences. Without a preprocessor
+                only, and with the prompts.
 
         Returns:
             str or list of str; without a preprocessor a dict of int32 token
             ids and bool masks of shape (B, X). A mask is True from the
-            prompt's first token to the stop token.
+            prompt's first token to the stop token. With
+            `return_routed_experts` also `routed_experts`, int32 (B, X,
+            layers, K).
 
         Raises:
             ValueError: If a prompt is empty or has a hole, or a token id is
-                not in the vocabulary. Names the row.
+                not in the vocabulary, which names the row; or experts are to
+            be returned of text or without the prompts.
         """
+        if return_routed_experts:
+            check_whole_sequences(self, strip_prompt)
+            self._route_again = self._route_again or RouteAgain(self)
         stop_token_ids = find_stop_token_ids(stop_token_ids, self.preprocessor)
         has_preprocessor = self.preprocessor is not None
         batches, is_single = as_batches(inputs, has_preprocessor)
@@ -96,6 +110,11 @@ class GenerativeTask(CachedDecoder):
             self._generate_batch(each, max_length, stop_token_ids, strip_prompt)
             for each in batches
         ]
+        if return_routed_experts:
+            outputs = [
+                {**new, **self._route_again({**old, **new})}
+                for old, new in zip(batches, outputs, strict=True)
+            ]
         return join_batches(outputs, is_single)
 
     def _generate_batch(self, inputs, max_length, stop_token_ids, strip_prompt):

@@ -218,6 +218,19 @@ class SwitchBackbone(
             inputs.update(decoder_inputs)
         super().__init__(inputs, outputs, dtype=dtype, **kwargs)
 
+    @property
+    def sparse_layers_of_stacks(self):
+        """dict: how many sparse layers the encoder and the decoder have."""
+        stacks = {
+            "encoder": self._arguments.num_layers,
+            "decoder": self._arguments.num_decoder_layers,
+        }
+        return {
+            name: sum(map(self._arguments.is_sparse, range(size)))
+            for name, size in stacks.items()
+            if self._arguments.num_decoder_layers
+        }
+
     def _block(self, block_class, index, stack):
         arguments = self._arguments
         sparse = arguments.is_sparse(index)
