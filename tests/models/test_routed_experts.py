@@ -5,8 +5,10 @@ import numpy as np
 import pytest
 from keras import ops
 
+from keras_moe.callbacks.sparse_layers import find_sparse_layers
 from keras_moe.layers import record_choices
 from keras_moe.models import RoutedExperts
+from tests.models.small_backbones import DECODERS
 from tests.models.small_backbones import make_task
 
 # XLA takes long on TensorFlow, whose graphs are the same without.
@@ -186,4 +188,22 @@ def test_a_model_that_replays_is_saved_and_has_the_weights_of_one_that_does_not(
         model.predict_on_batch(FREE),
         rtol=1e-5,
         atol=1e-6,
+    )
+
+
+@pytest.mark.once
+@pytest.mark.parametrize("family", DECODERS)
+def test_every_decoder_replays_what_it_recorded(family):
+    model = make_model(family, router={"replay": True})
+    router = model.backbone.router
+    layers = len(find_sparse_layers(model))
+    free = np.full((2, 5, layers, router.top_k), -1, "int32")
+    inputs = {**FREE, "routed_experts": free}
+    routed = RoutedExperts(model).predict_on_batch(inputs)
+    assert routed.shape == free.shape
+    np.testing.assert_allclose(
+        model.predict_on_batch({**inputs, "routed_experts": routed}),
+        model.predict_on_batch(inputs),
+        rtol=1e-5,
+        atol=1e-5,
     )
