@@ -20,6 +20,7 @@ from keras_moe.models.parameter_counts import count_variables
 from keras_moe.models.published_backbone import PublishedBackbone
 from keras_moe.models.routing_inputs import make_replayed_layers
 from keras_moe.models.routing_inputs import routing_inputs_of
+from keras_moe.models.routing_inputs import sequence_inputs
 from keras_moe.models.sparse_backbone import SparseBackbone
 from keras_moe.ops.unfilled_variables import build_unfilled
 from keras_moe.routing.combine_weights import CombineWeights
@@ -108,17 +109,8 @@ class DecoderBackbone(
         ]
 
         # === Functional Model ===
-        inputs = {
-            "token_ids": keras.Input((None,), dtype="int32", name="token_ids"),
-            "padding_mask": keras.Input(
-                (None,), dtype="int32", name="padding_mask"
-            ),
-        }
         self.replayed_layers = make_replayed_layers(self.decoder_blocks)
-        if self.replayed_layers is not None:
-            inputs["routed_experts"] = keras.Input(
-                (None, None, None), dtype="int32", name="routed_experts"
-            )
+        inputs = sequence_inputs(replayed_layers=self.replayed_layers)
         outputs = self.hidden_states(**inputs)
         super().__init__(inputs=inputs, outputs=outputs, dtype=dtype, **kwargs)
 
@@ -185,8 +177,7 @@ class DecoderBackbone(
             layer_intercept_fn: function of a layer's output (B, L, H) and its
                 index that returns the next layer's input. Index -1 is the
                 embedding, before it is multiplied.
-            routed_experts: optional int32 tensor of shape (B, L, layers, K),
-                choices that were made before, for routers that replay.
+            routed_experts: optional int32 tensor (B, L, layers, K), to replay.
 
         Returns:
             Tensor of shape (B, L, H), after the final norm.

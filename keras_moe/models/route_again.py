@@ -58,11 +58,13 @@ class RouteAgain:
             if name in inputs
         }
         backbone = self.task.backbone
-        replayed = getattr(backbone, "replayed_layers", None)
-        if replayed is not None:
-            size = (replayed.num_layers, backbone.router.top_k)
-            free = (*given["token_ids"].shape, *size)
-            given["routed_experts"] = np.full(free, FREE, "int32")
+        for name in self.task.input:
+            prefix, routed, _ = name.partition("routed_experts")
+            if routed:
+                replayed = getattr(backbone, f"{prefix}replayed_layers")
+                size = (replayed.num_layers, backbone.router.top_k)
+                free = (*given[f"{prefix}token_ids"].shape, *size)
+                given[name] = np.full(free, FREE, "int32")
         routed = self._model.predict_on_batch(given)
         return (
             routed if isinstance(routed, dict) else {"routed_experts": routed}

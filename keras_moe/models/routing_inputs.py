@@ -28,17 +28,40 @@ def routing_inputs_of(
     return picked
 
 
-def make_replayed_layers(blocks):
+def make_replayed_layers(blocks, name="replayed_layers"):
     """Make the layer that parts routed experts for blocks.
 
     Args:
         blocks: list of blocks.
+        name: str, of the layer.
 
     Returns:
         `ReplayedLayers`; `None` if no router replays.
     """
     num_layers = len(_replaying(blocks))
-    return ReplayedLayers(num_layers) if num_layers else None
+    return ReplayedLayers(num_layers, name=name) if num_layers else None
+
+
+def sequence_inputs(prefix="", replayed_layers=None):
+    """Make the symbolic inputs of one sequence.
+
+    Args:
+        prefix: str, what their names begin with.
+        replayed_layers: optional `ReplayedLayers`, which want another.
+
+    Returns:
+        dict of `keras.KerasTensor`: token ids and padding mask (B, L), and
+        routed experts (B, L, layers, K) if they are wanted.
+    """
+    ranks = {"token_ids": 1, "padding_mask": 1}
+    if replayed_layers is not None:
+        ranks["routed_experts"] = 3
+    return {
+        f"{prefix}{name}": keras.Input(
+            (None,) * rank, dtype="int32", name=f"{prefix}{name}"
+        )
+        for name, rank in ranks.items()
+    }
 
 
 def _replaying(blocks):
@@ -72,8 +95,8 @@ class ReplayedLayers(keras.layers.Layer):
     (3, (2, 5, 2))
     """
 
-    def __init__(self, num_layers, name="replayed_layers", **kwargs):
-        super().__init__(name=name, **kwargs)
+    def __init__(self, num_layers, **kwargs):
+        super().__init__(**kwargs)
         self.num_layers = num_layers
 
     def call(self, routed_experts):

@@ -141,13 +141,20 @@ def test_experts_of_stripped_sequences_are_refused(model):
         model.generate(FREE, strip_prompt=True, return_routed_experts=True)
 
 
-def test_a_switch_tells_the_experts_of_both_stacks():
-    model = make_model("switch", num_layers=1, expert_layer_stride=1)
+def test_a_switch_tells_the_experts_of_both_stacks_and_replays_them():
+    model = make_model(
+        "switch",
+        num_layers=1,
+        expert_layer_stride=1,
+        router={"replay": True},
+    )
     inputs = {
         "encoder_token_ids": TOKEN_IDS,
         "encoder_padding_mask": MASK,
         "decoder_token_ids": TOKEN_IDS[:, :3],
         "decoder_padding_mask": np.ones((2, 3), "int32"),
+        "encoder_routed_experts": np.full((2, 5, 1, 1), -1, "int32"),
+        "decoder_routed_experts": np.full((2, 3, 1, 1), -1, "int32"),
     }
     routed = RoutedExperts(model).predict_on_batch(inputs)
     encoder = routed["encoder_routed_experts"]
@@ -156,6 +163,13 @@ def test_a_switch_tells_the_experts_of_both_stacks():
     decoder = routed["decoder_routed_experts"]
     assert decoder.shape == (2, 3, 1, 1)
     assert np.all(decoder < EXPERTS)
+    expected = model.predict_on_batch(inputs)
+    outputs = model.predict_on_batch({**inputs, **routed})
+    np.testing.assert_allclose(outputs, expected, rtol=1e-4, atol=1e-5)
+    for name in routed:
+        turned = np.minimum((routed[name] + 1) % (EXPERTS + 1), EXPERTS)
+        outputs = model.predict_on_batch({**inputs, **routed, name: turned})
+        assert np.abs(outputs - expected).max() > 1e-3
 
 
 @pytest.mark.once

@@ -6,7 +6,6 @@ from typing import Any
 import keras
 import keras_hub
 
-from keras_moe.blocks.feed_forward_part import taken_by
 from keras_moe.blocks.relative_position_bias import RelativePositionBias
 from keras_moe.blocks.t5_decoder_block import T5DecoderBlock
 from keras_moe.blocks.t5_encoder_block import T5EncoderBlock
@@ -15,6 +14,9 @@ from keras_moe.models.backbone_arguments import BackboneArguments
 from keras_moe.models.backbone_arguments import argument
 from keras_moe.models.parameter_counts import count_variables
 from keras_moe.models.published_backbone import PublishedBackbone
+from keras_moe.models.routing_inputs import make_replayed_layers
+from keras_moe.models.routing_inputs import routing_inputs_of
+from keras_moe.models.routing_inputs import sequence_inputs
 from keras_moe.models.sparse_backbone import SparseBackbone
 from keras_moe.models.switch.switch_checkpoint import SWITCH
 from keras_moe.models.switch.switch_feed_forward import create_feed_forward
@@ -128,6 +130,9 @@ class SwitchBackbone(
         encoder_padding_mask: int32 or bool tensor of shape (B, Le).
         decoder_token_ids: int32 tensor of shape (B, Ld).
         decoder_padding_mask: int32 or bool tensor of shape (B, Ld).
+        encoder_routed_experts, decoder_routed_experts: int32 tensors of shape
+            (B, Le or Ld, layers, K) of a router that has `replay=True`, as
+            `RoutedExperts` records them.
 
     Returns:
         Dictionary of `encoder_sequence_output`, shape (B, Le, H), and
@@ -203,17 +208,26 @@ class SwitchBackbone(
             for index in range(arguments.num_decoder_layers)
         ]
 
+        self.encoder_replayed_layers = make_replayed_layers(
+            self.encoder_transformer_layers, "encoder_replayed_layers"
+        )
+        self.decoder_replayed_layers = make_replayed_layers(
+            self.decoder_transformer_layers, "decoder_replayed_layers"
+        )
+
         # === Functional model ===
         prefix = "encoder_" if arguments.num_decoder_layers else ""
-        inputs = _sequence_inputs(prefix)
-        token_ids, padding_mask = inputs.values()
-        encoded = self.encode(token_ids, padding_mask)
+        inputs = sequence_inputs(prefix, self.encoder_replayed_layers)
+        encoded = self.encode(*inputs.values())
         outputs = {"encoder_sequence_output": encoded}
         if arguments.num_decoder_layers:
-            decoder_inputs = _sequence_inputs("decoder_")
-            decoder_ids, decoder_mask = decoder_inputs.values()
+            decoder_inputs = sequence_inputs(
+                "decoder_", self.decoder_replayed_layers
+            )
+            token_ids, padding_mask, *routed = decoder_inputs.values()
+            seen = encoded, inputs["encoder_padding_mask"]
             outputs["decoder_sequence_output"] = self.decode(
-                decoder_ids, decoder_mask, encoded, padding_mask
+                token_ids, padding_mask, *seen, *routed
             )
             inputs.update(decoder_inputs)
         super().__init__(inputs, outputs, dtype=dtype, **kwargs)
@@ -271,29 +285,40 @@ class SwitchBackbone(
             name=name,
         )
 
-    def encode(self, token_ids, padding_mask):
+    def encode(self, token_ids, padding_mask, routed_experts=None):
         """Encode token ids.
 
         Args:
             token_ids: int32 tensor of shape (B, Le).
             padding_mask: int32 or bool tensor of shape (B, Le).
+            routed_experts: optional int32 tensor of shape (B, Le, layers, K),
+                choices that were made before, for routers that replay.
 
         Returns:
             Tensor of shape (B, Le, H).
         """
         x = self.stack_dropout(self.token_embedding(token_ids))
         position_bias = self.encoder_position_bias(x, x)
-        for block in self.encoder_transformer_layers:
+        blocks = self.encoder_transformer_layers
+        routing_inputs = routing_inputs_of(
+            blocks, token_ids, self.encoder_replayed_layers, routed_experts
+        )
+        for block, given in zip(blocks, routing_inputs, strict=True):
             x = block(
                 x,
                 position_bias=position_bias,
                 padding_mask=padding_mask,
-                **taken_by(block, {"token_ids": token_ids}),
+                **given,
             )
         return self.stack_dropout(self.encoder_norm(x))
 
     def decode(
-        self, token_ids, padding_mask, encoder_outputs, encoder_padding_mask
+        self,
+        token_ids,
+        padding_mask,
+        encoder_outputs,
+        encoder_padding_mask,
+        routed_experts=None,
     ):
         """Decode token ids that are all known (training, scoring).
 
@@ -302,20 +327,25 @@ class SwitchBackbone(
             padding_mask: int32 or bool tensor of shape (B, Ld).
             encoder_outputs: tensor of shape (B, Le, H).
             encoder_padding_mask: int32 or bool tensor of shape (B, Le).
+            routed_experts: as for `encode`, of shape (B, Ld, layers, K).
 
         Returns:
             Tensor of shape (B, Ld, H).
         """
         x = self.stack_dropout(self.token_embedding(token_ids))
         position_bias = self.decoder_position_bias(x, x)
-        for block in self.decoder_transformer_layers:
+        blocks = self.decoder_transformer_layers
+        routing_inputs = routing_inputs_of(
+            blocks, token_ids, self.decoder_replayed_layers, routed_experts
+        )
+        for block, given in zip(blocks, routing_inputs, strict=True):
             x = block(
                 x,
                 encoder_outputs,
                 position_bias=position_bias,
                 padding_mask=padding_mask,
                 encoder_padding_mask=encoder_padding_mask,
-                **taken_by(block, {"token_ids": token_ids}),
+                **given,
             )
         return self.stack_dropout(self.decoder_norm(x))
 
@@ -357,11 +387,3 @@ class SwitchBackbone(
             active=counts.active + head,
             flops_per_token=counts.flops_per_token + 2 * head,
         )
-
-
-def _sequence_inputs(prefix):
-    """Create the symbolic token ids and padding mask of one sequence."""
-    return {
-        name: keras.Input((None,), dtype="int32", name=name)
-        for name in (f"{prefix}token_ids", f"{prefix}padding_mask")
-    }
