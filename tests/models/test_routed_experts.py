@@ -6,6 +6,8 @@ import pytest
 from keras import ops
 
 from keras_moe.callbacks.sparse_layers import find_sparse_layers
+from keras_moe.layers import ExpertChoiceRouter
+from keras_moe.layers import SparseMoE
 from keras_moe.layers import record_choices
 from keras_moe.models import RoutedExperts
 from tests.models.small_backbones import DECODERS
@@ -173,9 +175,11 @@ def test_a_switch_tells_the_experts_of_both_stacks_and_replays_them():
 
 
 @pytest.mark.once
-def test_layers_that_route_other_tokens_are_refused():
-    with record_choices() as choices:
-        assert choices == []
+def test_what_has_no_choice_of_tokens_is_refused():
+    layer = SparseMoE(EXPERTS, 3, router=ExpertChoiceRouter(EXPERTS))
+    with record_choices(), pytest.raises(ValueError, match="tokens choose"):
+        layer(np.ones((1, 4, 3), "float32"))
+    layer(np.ones((1, 4, 3), "float32"))  # Nobody asks any more.
     model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])
     with pytest.raises(ValueError, match="by themselves"):
         RoutedExperts(model)(np.ones((2, 3), "float32"))
