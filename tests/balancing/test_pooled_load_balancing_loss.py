@@ -158,7 +158,7 @@ def test_a_saved_model_pools_again(tmp_path):
     assert total(loaded) == pytest.approx(expected, rel=1e-5)
 
 
-@pytest.mark.sweep(first=1)
+@pytest.mark.sweep
 @pytest.mark.parametrize("rematerialize", [True, False])
 @pytest.mark.parametrize("name", ["mixtral", "switch"])
 def test_all_layers_of_a_backbone_are_pooled(name, rematerialize, tmp_path):

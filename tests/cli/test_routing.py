@@ -59,7 +59,7 @@ def quick(names, some):
     ]
 
 
-@pytest.mark.parametrize("name", quick(ROUTERS, ("hash", "expert_choice")))
+@pytest.mark.parametrize("name", quick(ROUTERS, ("expert_choice",)))
 def test_a_router_trains_or_is_refused_with_the_cure(name, train):
     if not ROUTERS[name].is_causal:
         with pytest.raises(ValueError, match=r"Expected .* Received: .* Use "):

@@ -108,6 +108,7 @@ def _sum_of_squares(y_true, y_pred):
     return ops.sum(ops.square(y_pred))
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("dtype", ["bfloat16", "mixed_bfloat16"])
 def test_narrow_policies_compute_as_before(dtype):
     layer = make_layer(dtype=dtype)
@@ -116,6 +117,7 @@ def test_narrow_policies_compute_as_before(dtype):
     assert keras.backend.standardize_dtype(outputs.dtype) == "bfloat16"
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("again", ["config", "weights"])
 def test_a_file_keeps_the_integers(again, tmp_path):
     model, layer = make_model()
@@ -140,6 +142,7 @@ def test_a_file_keeps_the_integers(again, tmp_path):
     )
 
 
+@pytest.mark.sweep
 def test_an_adapter_trains_over_integers_and_is_rounded_into_them(tmp_path):
     model, layer = make_model()
     quantize_experts(layer)

@@ -98,6 +98,7 @@ def test_choices_for_other_layers_are_refused(model, recorded):
         model.predict_on_batch(inputs)
 
 
+@pytest.mark.sweep
 def test_a_replayed_step_trains_as_the_recorded_run_would(model, recorded):
     weights = [ops.convert_to_numpy(each).copy() for each in model.weights]
 
@@ -118,6 +119,7 @@ def test_a_replayed_step_trains_as_the_recorded_run_would(model, recorded):
         each.assign(value)
 
 
+@pytest.mark.sweep
 def test_generate_returns_the_experts_of_its_sequences(model):
     # Prompts on the left and on the right of their padding.
     mask = np.array([[0, 1, 1, 0, 0], [1, 1, 0, 0, 0]])
@@ -143,6 +145,7 @@ def test_experts_of_stripped_sequences_are_refused(model):
         model.generate(FREE, strip_prompt=True, return_routed_experts=True)
 
 
+@pytest.mark.sweep
 def test_a_switch_tells_the_experts_of_both_stacks_and_replays_them():
     model = make_model(
         "switch",

@@ -51,6 +51,7 @@ def test_a_decoder_that_hashes_generates_what_it_predicts(model):
     np.testing.assert_array_equal(generated[:, 3:], best[:, 2:-1])
 
 
+@pytest.mark.sweep
 def test_a_decoder_that_hashes_trains_and_is_saved(model, tmp_path):
     kernels = [
         each.experts.down.kernel for each in find_sparse_layers(model).values()
@@ -75,6 +76,7 @@ def test_a_decoder_that_hashes_trains_and_is_saved(model, tmp_path):
     )
 
 
+@pytest.mark.sweep
 def test_both_stacks_of_a_switch_route_by_their_own_ids():
     keras.utils.set_random_seed(3)
     router = HashRouter(EXPERTS, vocabulary_size=VOCABULARY)

@@ -118,6 +118,7 @@ def test_a_capacity_limits_as_slots_are_assigned():
             )
 
 
+@pytest.mark.sweep
 def test_kept_weights_may_take_over_what_the_dropped_ones_had(vjp):
     # Expert 0 takes one of two tokens; token 1 keeps its second choice.
     logits = np.float32([[[2, 1, 0, 0], [2, 0, 1, 0]]])

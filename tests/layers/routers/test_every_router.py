@@ -93,7 +93,7 @@ def test_a_router_by_itself_is_a_node_of_a_functional_model(name, make_router):
     keras.Model(inputs, list(plan[:2]))
 
 
-@pytest.mark.sweep(first=1)
+@pytest.mark.sweep
 @by_router
 def test_eager_is_equal_to_compiled(
     name, make_layer, make_step, fill_weights, draw, backend

@@ -46,6 +46,7 @@ def test_a_sure_router_computes_fewer_rows(draw):
     assert rows[-1] < 1.3 * TOKENS
 
 
+@pytest.mark.sweep
 def test_a_layer_adds_up_the_experts_that_are_needed(draw):
     tokens = draw(2, TOKENS // 2, HIDDEN)
     router = TopPRouter(HIDDEN, 3, top_p=0.5, kernel_initializer="identity")
@@ -63,6 +64,7 @@ def test_a_layer_adds_up_the_experts_that_are_needed(draw):
     np.testing.assert_allclose(outputs, expected, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("strategy", ["sorted", "dense"])
 def test_experts_that_compute_nothing_cost_no_rows(strategy, draw):
     tokens = draw(2, TOKENS // 2, HIDDEN)
