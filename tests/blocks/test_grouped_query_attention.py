@@ -156,6 +156,7 @@ def without_extras(weights):
     return {name: weights[name] for name in weights if name.endswith("kernel")}
 
 
+@pytest.mark.sweep
 def test_every_variation_survives_token_by_token(fill_weights):
     layer = make_layer(**ALL)
     inputs = inputs_of(6)

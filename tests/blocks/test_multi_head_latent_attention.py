@@ -234,6 +234,7 @@ def test_a_prompt_fills_the_cache_as_single_tokens_do():
     )
 
 
+@pytest.mark.sweep
 def test_decoding_never_expands_the_cache(monkeypatch):
     layer, inputs = make(length=2)
     projected = []

@@ -28,6 +28,7 @@ def create_block(**arguments):
     return T5DecoderBlock(2, 3, FeedForward(6), **arguments)
 
 
+@pytest.mark.sweep
 def test_the_future_and_encoder_padding_are_hidden(case):
     block, x, encoded, bias, encoder_mask = case
     changed = x.copy()

@@ -131,6 +131,7 @@ def test_shards_of_transformers_and_ours_are_alike(make_reference, tmp_path):
         np.testing.assert_array_equal(ours[name], theirs[name])
 
 
+@pytest.mark.sweep
 def test_bfloat16_is_saved_bit_by_bit(make_model, tmp_path):
     model = make_model(dtype="bfloat16")
     model.save_pretrained(tmp_path)

@@ -145,6 +145,7 @@ def test_the_configured_router_survives_with_its_arguments():
     )
 
 
+@pytest.mark.sweep
 def test_experts_do_not_see_the_routers_jitter():
     # One expert of weight 1: the outputs depend on the experts' inputs only.
     layer = SparseMoE(1, 4, 1, router=TopKRouter(1, 1, jitter_noise=0.5))

@@ -77,6 +77,7 @@ def test_fit_reports_the_task_loss_plus_the_weighted_router_losses():
     )
 
 
+@pytest.mark.sweep
 def test_fit_takes_a_smaller_last_batch_and_other_lengths_and_learns():
     layer = SparseMoE(EXPERTS, 8, capacity=Capacity(1.25))
     model = make_model(layer, learning_rate=0.5)

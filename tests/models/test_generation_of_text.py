@@ -126,6 +126,7 @@ def test_new_text_alone_comes_on_request(attach, free):
     assert outputs == expected
 
 
+@pytest.mark.sweep
 def test_an_empty_text_needs_a_start_token(attach):
     assert attach().generate(["w5", ""], max_length=LENGTH)[1]
     with pytest.raises(ValueError, match="row 1, whose padding mask"):

@@ -117,6 +117,7 @@ def test_each_setting_matters(make_backbone, batch, change):
     assert np.abs(difference[0]).max() > 1e-2
 
 
+@pytest.mark.sweep
 def test_the_future_does_not_change_the_past(make_backbone, batch):
     backbone = make_backbone()
     randomize(backbone)

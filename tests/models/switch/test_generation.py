@@ -64,6 +64,7 @@ def test_cached_greedy_equals_uncached_greedy(create_backbone, prompts):
     assert len(np.unique(expected)) >= 5
 
 
+@pytest.mark.sweep
 def test_nothing_drops_while_decoding(create_backbone, switch_oracle):
     # One slot per expert and row. The encoder sees one token per row, and a
     # decoding step routes one token per row, so all of them find a slot; one

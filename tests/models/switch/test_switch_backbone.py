@@ -150,6 +150,7 @@ def test_the_sparse_layers_are_configured_as_published():
     assert backbone.stack_dropout.rate == 0.1
 
 
+@pytest.mark.sweep
 def test_feed_forward_kernels_start_with_the_fan_in_deviation():
     backbone = SwitchBackbone(
         vocabulary_size=50,
