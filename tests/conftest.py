@@ -1,5 +1,6 @@
 """One clean start for every test, on whichever backend KERAS_BACKEND names."""
 
+import gc
 import os
 from collections import Counter
 from pathlib import Path
@@ -69,6 +70,15 @@ def _clean_keras_state():
     keras.config.set_floatx(floatx)
     keras.config.set_image_data_format(image_data_format)
     keras.config.set_epsilon(epsilon)
+
+
+@pytest.fixture
+def no_collections(monkeypatch):
+    """Keeps Keras from collecting garbage for every layer that it quantizes.
+
+    Late in a run each collection takes a second.
+    """
+    monkeypatch.setattr(gc, "collect", lambda *arguments: 0)
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -426,6 +426,7 @@ def test_a_size_that_is_no_size_is_refused(size, make_model, tmp_path):
 )
 # With float8 the weights stay float32, and have scales next to them.
 @pytest.mark.parametrize("mode", ["int8", "int4", "float8"])
+@pytest.mark.usefixtures("no_collections")
 def test_a_quantized_model_is_refused(make_model, tmp_path, mode):
     backbone = make_model().backbone
     backbone.save_pretrained(tmp_path / "before")

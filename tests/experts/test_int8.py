@@ -8,6 +8,8 @@ from keras import ops
 from keras_moe.experts import GroupedDense
 from keras_moe.layers import SparseMoE
 
+pytestmark = pytest.mark.usefixtures("no_collections")
+
 EXPERTS, HIDDEN, UNITS, RANK = 3, 5, 4, 2
 SIZES = np.array([2, 0, 3], "int32")
 

@@ -160,6 +160,7 @@ def test_presets_of_tasks_pass_keras_hubs_test(case, family, tmp_path):
     # Of Keras' `ReversibleEmbedding`, on PyTorch.
     "ignore:.*The use of `x.T` on tensors:UserWarning",
 )
+@pytest.mark.usefixtures("no_collections")
 @families(small_backbones.ALL)
 def test_a_quantized_task_comes_back_from_its_file(family, tmp_path):
     model = small_backbones.make_task(family)

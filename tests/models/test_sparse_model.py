@@ -11,6 +11,8 @@ from keras import ops
 
 from tests.models import small_backbones
 
+pytestmark = pytest.mark.usefixtures("no_collections")
+
 # Written by JAX before PyTorch had the same order, so older files load.
 ORDER = json.loads(Path(__file__).with_name("weight_order.json").read_text())
 
