@@ -3,7 +3,7 @@
 from keras_moe.checkpoints.checkpoint_format import CheckpointFormat
 from keras_moe.checkpoints.checkpoint_format import look_up
 from keras_moe.checkpoints.yarn_config import default_length
-from keras_moe.models.deepseek_v2 import deepseek_files
+from keras_moe.models.deepseek import deepseek_files
 
 FREE = "greedy"
 IN_GROUPS = "group_limited_greedy"

@@ -8,9 +8,9 @@ from keras_moe.balancing import ExpertBias
 from keras_moe.balancing import LoadBalancingLoss
 from keras_moe.models.backbone_arguments import argument
 from keras_moe.models.decoder_parts import make_top_k_router
-from keras_moe.models.deepseek_v2.deepseek_backbone import DeepSeekArguments
-from keras_moe.models.deepseek_v2.deepseek_backbone import DeepSeekBackbone
-from keras_moe.models.deepseek_v2.deepseek_backbone import expert_groups
+from keras_moe.models.deepseek.deepseek_backbone import DeepSeekArguments
+from keras_moe.models.deepseek.deepseek_backbone import DeepSeekBackbone
+from keras_moe.models.deepseek.deepseek_backbone import expert_groups
 from keras_moe.models.deepseek_v3.deepseek_v3_checkpoint import DEEPSEEK_V3
 from keras_moe.models.deepseek_v3.deepseek_v3_presets import DEEPSEEK_V3_PRESETS
 from keras_moe.routing.combine_weights import CombineWeights

@@ -9,7 +9,7 @@ from keras_moe.checkpoints.decoder_rules import BLOCK
 from keras_moe.checkpoints.decoder_rules import LAYER
 from keras_moe.checkpoints.rules import rule
 from keras_moe.checkpoints.yarn_config import default_length
-from keras_moe.models.deepseek_v2 import deepseek_files
+from keras_moe.models.deepseek import deepseek_files
 
 # Where a config.json does not say: those of their own code.
 DEFAULTS = {"n_group": 8, "topk_group": 4, "routed_scaling_factor": 2.5}

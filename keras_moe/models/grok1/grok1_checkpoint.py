@@ -14,12 +14,7 @@ What is confirmed, and where:
   which reads it: `linear` is the gate, `linear_v` up, `linear_1` down, norms
   end in `.scale`.
 
-What is not: no published shard was opened. Some readers of the port look for
-`pytorch_model.bin.index.json`, others pass its `.bin` files over; pickles are
-refused here. Whether `lm_head.weight` lies beside the tied embedding is
-unknown, and either way is read. The port's own code differs from the
-published in one function: its experts use the exact GELU where `jax.nn.gelu`
-is the tanh approximation. We follow the published code.
+What is not confirmed stands in docs/models.md.
 """
 
 from keras_moe.checkpoints.checkpoint_format import DECODER_FIELDS
@@ -41,7 +36,6 @@ NORMS = {
     "feed_forward_norm": "pre_moe_norm",
     "feed_forward_output_norm": "post_moe_norm",
 }
-
 
 GROK1 = CheckpointFormat(
     model_type="grok-1",

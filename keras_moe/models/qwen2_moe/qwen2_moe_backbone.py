@@ -9,12 +9,12 @@ from keras_moe.models.decoder_backbone import DecoderBackbone
 from keras_moe.models.decoder_parts import make_attention
 from keras_moe.models.decoder_parts import make_dense
 from keras_moe.models.decoder_parts import make_shared_expert
+from keras_moe.models.qwen.qwen_arguments import QwenArguments
 from keras_moe.models.qwen2_moe.qwen2_moe_checkpoint import QWEN2_MOE
 from keras_moe.models.qwen2_moe.qwen2_moe_keras_hub import (
     QWEN2_MOE_OF_KERAS_HUB,
 )
 from keras_moe.models.qwen2_moe.qwen2_moe_presets import QWEN2_MOE_PRESETS
-from keras_moe.models.qwen2_moe.qwen_arguments import QwenArguments
 
 
 @dataclasses.dataclass(kw_only=True)

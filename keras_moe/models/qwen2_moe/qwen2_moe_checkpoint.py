@@ -13,7 +13,7 @@ from keras_moe.checkpoints.layouts import LINEAR
 from keras_moe.checkpoints.rope_config import read_plain_rope
 from keras_moe.checkpoints.rope_config import write_plain_rope
 from keras_moe.checkpoints.rules import rule
-from keras_moe.models.qwen2_moe.qwen_fields import QWEN_FIELDS
+from keras_moe.models.qwen.qwen_fields import QWEN_FIELDS
 
 SPARSE = f"{BLOCK}.feed_forward"
 

@@ -6,7 +6,7 @@ import keras
 
 from keras_moe.models.decoder_backbone import DecoderBackbone
 from keras_moe.models.decoder_parts import make_attention
-from keras_moe.models.qwen2_moe.qwen_arguments import QwenArguments
+from keras_moe.models.qwen.qwen_arguments import QwenArguments
 from keras_moe.models.qwen3_moe.qwen3_moe_checkpoint import QWEN3_MOE
 from keras_moe.models.qwen3_moe.qwen3_moe_keras_hub import (
     QWEN3_MOE_OF_KERAS_HUB,

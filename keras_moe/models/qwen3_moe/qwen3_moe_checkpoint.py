@@ -11,7 +11,7 @@ from keras_moe.checkpoints.decoder_rules import feed_forward_rules
 from keras_moe.checkpoints.decoder_rules import router_rule
 from keras_moe.checkpoints.rope_config import read_plain_rope
 from keras_moe.checkpoints.rope_config import write_plain_rope
-from keras_moe.models.qwen2_moe.qwen_fields import QWEN_FIELDS
+from keras_moe.models.qwen.qwen_fields import QWEN_FIELDS
 
 # Where a config.json uses a window and does not say which.
 SLIDING_WINDOW = 4096

@@ -1,0 +1,1 @@
+"""What DeepSeek's versions share."""

@@ -1,0 +1,1 @@
+"""What the Qwens share."""
