@@ -2,6 +2,7 @@
 
 from keras import ops
 
+from keras_moe.dispatch.buffers import through_experts
 from keras_moe.ops.sorting import count
 from keras_moe.ops.sorting import stable_argsort
 from keras_moe.ops.widen import int32
@@ -35,12 +36,12 @@ def carry_slots(tokens, plan, experts):
     kept = int32(plan.expert_indices) < num_experts
     slot = int32(plan.expert_indices) * plan.capacity + plan.slots
     slot = ops.where(kept, slot, num_experts * plan.capacity)  # (G, S, K)
-    rows = _fill(tokens, slot, num_experts, plan.capacity)
-    return _empty(experts(rows), slot, kept, plan)
+    buffers = _fill(tokens, slot, num_experts, plan.capacity)
+    return _empty(through_experts(buffers, experts), slot, kept, plan)
 
 
 def _fill(tokens, slot, num_experts, capacity):
-    """Copy tokens (G, S, H) to rows (E, G * C, H)."""
+    """Copy tokens (G, S, H) to buffers (G, E, C, H)."""
     num_groups, group_size, hidden_dim = ops.shape(tokens)
     top_k = slot.shape[-1]
     slot = ops.reshape(slot, (num_groups, group_size * top_k))
@@ -49,9 +50,7 @@ def _fill(tokens, slot, num_experts, capacity):
         tokens, (source // top_k)[..., None], axis=1
     )  # (G, S, H) -> (G, E * C, H)
     rows = ops.where(filled[..., None], rows, 0)
-    rows = ops.reshape(rows, (num_groups, num_experts, capacity, hidden_dim))
-    rows = ops.transpose(rows, (1, 0, 2, 3))
-    return ops.reshape(rows, (num_experts, -1, hidden_dim))
+    return ops.reshape(rows, (num_groups, num_experts, capacity, hidden_dim))
 
 
 def _sources(slot, num_experts, capacity):
@@ -69,16 +68,12 @@ def _sources(slot, num_experts, capacity):
     return source, ops.reshape(filled, (num_groups, -1))
 
 
-def _empty(rows, slot, kept, plan):
-    """Add up each token's rows (E, G * C, H), weighted."""
+def _empty(buffers, slot, kept, plan):
+    """Add up each token's rows of the buffers (G, E, C, H), weighted."""
     num_groups, _, top_k = ops.shape(slot)
-    num_experts, _, hidden_dim = rows.shape
+    num_experts, hidden_dim = buffers.shape[1], buffers.shape[-1]
     num_slots = num_experts * plan.capacity
-    rows = ops.reshape(
-        rows, (num_experts, num_groups, plan.capacity, hidden_dim)
-    )
-    rows = ops.transpose(rows, (1, 0, 2, 3))
-    rows = ops.reshape(rows, (num_groups, num_slots, hidden_dim))
+    rows = ops.reshape(buffers, (num_groups, num_slots, hidden_dim))
     slot = ops.minimum(slot, int32(num_slots - 1))
     outputs = 0.0
     for choice in range(top_k):

@@ -98,18 +98,22 @@ def make_top_k_router(arguments, **settings):
     )
 
 
-def make_sparse(arguments, router, **quirks):
+def make_sparse(
+    arguments, router, layer_class=SparseMoE, name="sparse_moe", **quirks
+):
     """Make a layer's sparse part.
 
     Args:
         arguments: of the backbone.
         router: `Router`, not built.
-        **quirks: further arguments of `SparseMoE`.
+        layer_class: `SparseMoE` or `SharedExpertMoE`.
+        name: of the layer.
+        **quirks: further arguments of `layer_class`.
 
     Returns:
-        `SparseMoE`.
+        A `layer_class`.
     """
-    return SparseMoE(
+    return layer_class(
         arguments.num_experts,
         arguments.intermediate_dim,
         arguments.top_k,
@@ -117,7 +121,7 @@ def make_sparse(arguments, router, **quirks):
         **quirks,
         kernel_initializer=kernel_initializer(),
         dtype=arguments.dtype,
-        name="sparse_moe",
+        name=name,
     )
 
 
@@ -132,13 +136,6 @@ def make_shared_expert(arguments, router, **quirks):
     Returns:
         `SharedExpertMoE`.
     """
-    return SharedExpertMoE(
-        arguments.num_experts,
-        arguments.intermediate_dim,
-        arguments.top_k,
-        router=router,
-        **quirks,
-        kernel_initializer=kernel_initializer(),
-        dtype=arguments.dtype,
-        name="shared_expert_moe",
+    return make_sparse(
+        arguments, router, SharedExpertMoE, "shared_expert_moe", **quirks
     )
