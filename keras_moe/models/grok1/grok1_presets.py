@@ -3,7 +3,8 @@
 Source: `run.py` of https://github.com/xai-org/grok-1. An expert's width is
 `int(8 * 6144) * 2 // 3 = 32,768` (`ffn_size` of `model.py`). Announced are
 314B parameters, 86B of them active; these settings have 315.7B, of which
-0.8B are the embedding, and one token meets 83.8B.
+0.8B are the embedding, and one token meets 83.8B. The other arguments have
+the defaults of `Grok1Backbone`, which are those of the published model.
 """
 
 GROK1_PRESETS = {
@@ -16,13 +17,6 @@ GROK1_PRESETS = {
         "intermediate_dim": 32_768,
         "num_experts": 8,
         "top_k": 2,
-        "attention_scale": 0.08838834764831845,
-        "attention_logit_soft_cap": 30.0,
-        "embedding_multiplier": 78.38367176906169,
-        "output_multiplier": 0.5773502691896257,
-        "rope_max_wavelength": 10_000.0,
-        "layer_norm_epsilon": 1e-5,
-        "tie_embedding_weights": True,
     },
 }
 """Grok-1, as arguments of `Grok1Backbone`."""

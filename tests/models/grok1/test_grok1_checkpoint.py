@@ -20,6 +20,7 @@ from keras_moe.layers import SparseMoE
 from keras_moe.models.grok1 import GROK1_PRESETS
 from keras_moe.models.grok1 import Grok1Backbone
 from keras_moe.models.grok1 import Grok1CausalLM
+from keras_moe.models.grok1.grok1_backbone import Grok1Arguments
 from keras_moe.models.grok1.tanh_gelu import tanh_gelu
 from keras_moe.models.parameter_counts import parameter_counts
 from tests.models.contract import TOLERANCE
@@ -206,8 +207,12 @@ def test_what_no_argument_switches_off_moves_the_logits(name, wrong):
 
 @pytest.mark.once
 def test_the_published_configuration_is_the_preset():
-    read = Grok1Backbone.checkpoint_format.read_config
-    assert read(PUBLISHED) == GROK1_PRESETS["grok_1"]
+    preset = GROK1_PRESETS["grok_1"]
+    published = Grok1Backbone.checkpoint_format.read_config(PUBLISHED)
+    # What the preset leaves out is a default of the backbone.
+    assert published == {**published, **preset}
+    arguments = Grok1Arguments(**preset)
+    assert published == {name: getattr(arguments, name) for name in published}
 
 
 @pytest.mark.once
