@@ -9,9 +9,9 @@ def causal_mask(
     """Let each query see itself and earlier keys, within a window.
 
     Args:
-        query_positions: int32 tensor of shape (L,), in tokens.
-        key_positions: int32 tensor of shape (X,), in tokens; a negative
-            one is never looked at.
+        query_positions: int32 tensor of shape (L,) or (B, L), in tokens.
+        key_positions: int32 tensor of shape (X,) or (B, X), in tokens; a
+            negative one is never looked at.
         padding_mask: optional bool tensor of shape (B, X), True = real
             token; padding is never looked at.
         sliding_window: optional int w: key k is visible to query q if
@@ -27,11 +27,13 @@ def causal_mask(
     >>> np.array(mask)[0].astype(int).tolist()
     [[1, 0, 0], [1, 1, 0], [0, 1, 1]]
     """
-    distance = query_positions[:, None] - key_positions[None, :]
-    visible = ops.logical_and(distance >= 0, key_positions[None, :] >= 0)
+    key_positions = key_positions[..., None, :]
+    distance = query_positions[..., None] - key_positions
+    visible = ops.logical_and(distance >= 0, key_positions >= 0)
     if sliding_window is not None:
         visible = ops.logical_and(visible, distance < sliding_window)
-    visible = visible[None]
+    if len(visible.shape) == 2:
+        visible = visible[None]
     if padding_mask is None:
         return visible
     return ops.logical_and(visible, ops.cast(padding_mask, "bool")[:, None])

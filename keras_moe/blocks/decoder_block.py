@@ -37,7 +37,8 @@ class DecoderBlock(ResidualBlock):
         padding_mask: optional bool tensor of shape (B, L), True = real token.
             A Keras mask that comes with the inputs is used as well.
         cache: optional, as for the attention.
-        cache_update_index: int or scalar tensor, position of the first input.
+        cache_update_index: int or scalar tensor, position of the first input;
+            or one for each row, an int32 tensor of shape (B,).
         training: bool.
         **routing_inputs: what the router wants besides, such as token ids.
 

@@ -7,6 +7,7 @@ from keras_moe.blocks.attend import attend
 from keras_moe.blocks.attention_mask import causal_mask
 from keras_moe.blocks.causal_attention import CausalAttention
 from keras_moe.blocks.norms import make_norm
+from keras_moe.blocks.positions import positions_from
 from keras_moe.blocks.rolling_cache import roll
 from keras_moe.blocks.rolling_cache import slot_positions
 from keras_moe.blocks.rotary_embedding import rotary_frequencies
@@ -57,7 +58,8 @@ class GroupedQueryAttention(CausalAttention):
             X positions; those of the inputs are written at
             `cache_update_index`. Of a cache from `roll_cache` too, which
             takes one token at a time.
-        cache_update_index: int or scalar tensor, position of the first input.
+        cache_update_index: int or scalar tensor, position of the first input;
+            or one for each row, an int32 tensor of shape (B,).
 
     Returns:
         Tensor of shape (B, L, H); with a cache, the pair of that and the new
@@ -174,7 +176,7 @@ class GroupedQueryAttention(CausalAttention):
             padding_mask = join_masks(padding_mask, mask, inputs_mask)
             inputs = clean_padding(inputs, padding_mask)
         start = 0 if cache_update_index is None else cache_update_index
-        positions = start + ops.arange(ops.shape(inputs)[1], dtype="int32")
+        positions = positions_from(start, ops.shape(inputs)[1])
         query, key, value = self._project(inputs)
         query = self._rotate(query, positions)
         key = ops.transpose(self._rotate(key, positions), (0, 2, 1, 3))
@@ -185,7 +187,7 @@ class GroupedQueryAttention(CausalAttention):
             slot = start % num_slots
             key = write_slice(cache[0], key, slot, axis=2)
             value = write_slice(cache[1], value, slot, axis=2)
-            key_positions = slot_positions(positions[-1], num_slots)
+            key_positions = slot_positions(positions[..., -1:], num_slots)
         visible = causal_mask(
             positions, key_positions, padding_mask, self.sliding_window
         )
@@ -251,7 +253,8 @@ class GroupedQueryAttention(CausalAttention):
 
         Args:
             cache: pair of tensors (B, M, X, D) of X positions.
-            length: int or scalar tensor, how many positions count.
+            length: int or scalar tensor, how many positions count; or one
+                for each row, an int32 tensor of shape (B,).
 
         Returns:
             Pair of tensors (B, M, C, D), C = `sliding_window` if that is

@@ -9,6 +9,7 @@ from keras_moe.blocks.attend import attend
 from keras_moe.blocks.attention_mask import causal_mask
 from keras_moe.blocks.causal_attention import CausalAttention
 from keras_moe.blocks.norms import make_norm
+from keras_moe.blocks.positions import positions_from
 from keras_moe.blocks.rotary_embedding import rotate
 from keras_moe.blocks.yarn import get_yarn
 from keras_moe.blocks.yarn import yarn_frequencies
@@ -61,7 +62,8 @@ class MultiHeadLatentAttention(CausalAttention):
         cache: optional tensor (B, X, R + P), latents and rotated keys of X
             positions; those of the inputs are written at
             `cache_update_index`.
-        cache_update_index: int or scalar tensor, position of the first input.
+        cache_update_index: int or scalar tensor, position of the first input;
+            or one for each row, an int32 tensor of shape (B,).
 
     Returns:
         Tensor of shape (B, L, H); with a cache, the pair of that and the new
@@ -175,7 +177,7 @@ class MultiHeadLatentAttention(CausalAttention):
             padding_mask = join_masks(padding_mask, mask, inputs_mask)
             inputs = clean_padding(inputs, padding_mask)
         start = 0 if cache_update_index is None else cache_update_index
-        positions = start + ops.arange(ops.shape(inputs)[1], dtype="int32")
+        positions = positions_from(start, ops.shape(inputs)[1])
         query = self._make_query(inputs, positions)
         latents = self._compress(inputs, positions)  # (B, L, R + P)
         key_positions = positions
@@ -273,7 +275,7 @@ class MultiHeadLatentAttention(CausalAttention):
 
         Args:
             cache: tensor of shape (B, X, R + P).
-            length: int or scalar tensor, how many positions count.
+            length: int or tensor, how many positions count.
 
         Returns:
             `cache`.

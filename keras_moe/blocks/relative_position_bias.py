@@ -6,6 +6,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_moe.blocks.positions import positions_from
 from keras_moe.ops.plain_numbers import plain_numbers
 from keras_moe.ops.widen import int32
 
@@ -83,11 +84,13 @@ class RelativePositionBias(keras.layers.Layer):
             is read.
         keys: tensor whose axis 1 is the key length Lk; only its shape is
             read.
-        start_index: int or int32 scalar, position of the first query. The
-            first key is always at position 0.
+        start_index: int or int32 scalar, position of the first query; or one
+            for each row, an int32 tensor of shape (B,). The first key is
+            always at position 0.
 
     Returns:
-        Tensor of shape (1, N, Lq, Lk) in the compute dtype.
+        Tensor of shape (1, N, Lq, Lk) in the compute dtype, or (B, N, Lq, Lk)
+        with a start for each row.
 
     Raises:
         ValueError: If there are too few buckets for the distance.
@@ -144,15 +147,18 @@ class RelativePositionBias(keras.layers.Layer):
         self.built = True
 
     def call(self, queries, keys, start_index=0):
-        query_positions = ops.arange(ops.shape(queries)[1], dtype="int32")
-        query_positions = query_positions + ops.cast(start_index, "int32")
+        query_positions = positions_from(
+            ops.cast(start_index, "int32"), ops.shape(queries)[1]
+        )
         key_positions = ops.arange(ops.shape(keys)[1], dtype="int32")
-        relative = key_positions[None, :] - query_positions[:, None]
+        relative = key_positions[None, :] - query_positions[..., None]
         limit = int32(self.max_distance)
         relative = ops.maximum(ops.minimum(relative, limit), -limit)
         buckets = ops.take(self._buckets, relative + self.max_distance)
-        bias = ops.take(self.embeddings, buckets, axis=0)  # (Lq, Lk, N)
-        return ops.transpose(bias, (2, 0, 1))[None]
+        bias = ops.take(self.embeddings, buckets, axis=0)  # (..., Lq, Lk, N)
+        if len(bias.shape) == 3:
+            return ops.transpose(bias, (2, 0, 1))[None]
+        return ops.transpose(bias, (0, 3, 1, 2))
 
     def compute_mask(self, queries, previous_mask):
         return None  # The bias belongs to no token.

@@ -15,12 +15,14 @@ def slot_positions(last, num_slots):
     """Return the position that each slot holds.
 
     Args:
-        last: int or int32 scalar tensor, the latest position written.
+        last: int or int32 tensor of shape () or (1,), the latest position
+            written; or one for each row, of shape (B, 1).
         num_slots: int C.
 
     Returns:
-        int32 tensor of shape (C,), the largest position up to `last` that
-        belongs in the slot; negative where nothing was written yet.
+        int32 tensor of shape (C,) or (B, C), the largest position up to
+        `last` that belongs in the slot; negative where nothing was written
+        yet.
 
     Example:
 
@@ -39,7 +41,8 @@ def roll(cache, length, num_slots):
 
     Args:
         cache: tensor of shape (B, M, X, D), position p in slot p.
-        length: int or int32 scalar tensor, how many positions count.
+        length: int or int32 scalar tensor, how many positions count; or one
+            for each row, an int32 tensor of shape (B,).
         num_slots: int C, at most X.
 
     Returns:
@@ -52,5 +55,10 @@ def roll(cache, length, num_slots):
     >>> np.array(roll(cache, length=5, num_slots=3)).ravel().tolist()
     [3.0, 4.0, 2.0]
     """
-    positions = slot_positions(length - 1, num_slots)
-    return ops.take(cache, ops.maximum(positions, int32(0)), axis=2)
+    is_per_row = len(getattr(length, "shape", ())) > 0
+    last = length[:, None] - 1 if is_per_row else length - 1
+    positions = ops.maximum(slot_positions(last, num_slots), int32(0))
+    if is_per_row:
+        positions = positions[:, None, :, None]
+        return ops.take_along_axis(cache, positions, axis=2)
+    return ops.take(cache, positions, axis=2)

@@ -4,6 +4,7 @@ import keras
 from keras import ops
 
 from keras_moe.blocks.attention_mask import causal_mask
+from keras_moe.blocks.positions import positions_from
 from keras_moe.blocks.t5_block import T5Block
 from keras_moe.ops.padding import clean_padding
 from keras_moe.ops.write_slice import write_slice
@@ -122,8 +123,9 @@ class T5DecoderBlock(T5Block):
                 tensors of shape (B, Lk, N, D) from
                 `cross_attention.project_keys_values`.
             cache_update_index: int or int32 scalar, position of the first
-                new token.
-            position_bias: optional tensor of shape (1, N, Lq, L).
+                new token; or one for each row, an int32 tensor of shape (B,).
+            position_bias: optional tensor of shape (1, N, Lq, L) or
+                (B, N, Lq, L).
             padding_mask: optional bool tensor of shape (B, Lq) for the
                 feed-forward layer; True = real token.
             encoder_padding_mask: optional bool tensor of shape (B, Lk).
@@ -133,11 +135,9 @@ class T5DecoderBlock(T5Block):
             Outputs of shape (B, Lq, H), and the updated
             `self_attention_cache`.
         """
-        positions = ops.arange(ops.shape(inputs)[1], dtype="int32")
+        positions = positions_from(cache_update_index, ops.shape(inputs)[1])
         length = ops.shape(self_attention_cache[0])[1]
-        visible = causal_mask(
-            cache_update_index + positions, ops.arange(length, dtype="int32")
-        )
+        visible = causal_mask(positions, ops.arange(length, dtype="int32"))
         cache = self_attention_cache
 
         def attend(attention, x):

@@ -24,11 +24,14 @@ class CachedDecoder:
             token_ids: int32 tensor of shape (B, 1).
             cache: from `prefill` or the step before. It is given up: go on
                 with the one returned.
-            index: int or int32 scalar tensor, the position of these tokens,
-                the same in all rows: at first the length of the shortest
-                prompt. A row whose prompt is longer gets its own tokens
-                again. A position for each row is not supported: every layer
-                would have to write each row to a place of its own.
+            index: int or int32 scalar tensor, the position of these tokens in
+                all rows: at first the length of the shortest prompt. A row
+                whose prompt is longer gets its own tokens again. Or int32 of
+                shape (B,), each row's own position: at first the length of
+                its prompt, and the cache is one of
+                `prefill(..., per_row=True)`. What a row is given past the end
+                of the cache gives it meaningless logits and leaves the other
+                rows alone.
 
         Returns:
             `NextToken`: float32 logits (B, V) of the token at `index + 1`,
@@ -36,9 +39,27 @@ class CachedDecoder:
 
         Raises:
             ValueError: If there is more than one token in a row, or `index`
-                is not one number.
+                has another shape.
 
-        Example: `prefill` shows both functions at work.
+        Example: `prefill` shows steps that go on together. Each row from the
+        end of its own prompt:
+
+        >>> import numpy as np
+        >>> from keras_moe.models import MixtralBackbone, MixtralCausalLM
+        >>> model = MixtralCausalLM(MixtralBackbone(
+        ...     vocabulary_size=20, num_layers=1, num_query_heads=2,
+        ...     num_key_value_heads=1, hidden_dim=8, intermediate_dim=8,
+        ...     num_experts=2,
+        ... ))
+        >>> token_ids = np.array([[3, 0, 0], [4, 5, 6]])
+        >>> mask = np.array([[1, 0, 0], [1, 1, 1]])
+        >>> step = model.prefill(token_ids, mask, max_length=5, per_row=True)
+        >>> for new in range(2):
+        ...     token_ids = ops.argmax(step.logits, axis=-1)[:, None]
+        ...     index = mask.sum(axis=1) + new
+        ...     step = model.decode(token_ids, step.cache, index)
+        >>> tuple(step.logits.shape)
+        (2, 20)
         """
         token_ids, index = as_step(token_ids, index)
         hidden_states, cache = self._run_decoder(token_ids, cache, index)

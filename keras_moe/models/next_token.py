@@ -93,7 +93,7 @@ def check_max_length(max_length, length):
     """
     if max_length is None:
         return length
-    if not isinstance(length, int):  # Open in a graph.
+    if ops.is_tensor(length) or ops.is_tensor(max_length):  # Open in a graph.
         return max_length
     if max_length < length:
         raise ValueError(
@@ -109,13 +109,14 @@ def as_step(token_ids, index):
 
     Args:
         token_ids: ints of shape (B, 1).
-        index: int or scalar tensor.
+        index: int or scalar tensor, or ints of shape (B,).
 
     Returns:
-        int32 tensors of shape (B, 1) and ().
+        int32 tensors, of shape (B, 1) and of shape () or (B,).
 
     Raises:
-        ValueError: If there is more than one token or more than one index.
+        ValueError: If there is more than one token in a row, or neither one
+            index nor one for each row.
     """
     token_ids = ops.convert_to_tensor(token_ids, dtype="int32")
     index = ops.convert_to_tensor(index, dtype="int32")
@@ -125,11 +126,12 @@ def as_step(token_ids, index):
             f"{tuple(token_ids.shape)}. Use `prefill` for a whole prompt, "
             "then one call of `decode` for each token."
         )
-    if len(index.shape):
+    sizes = {token_ids.shape[0], *index.shape} - {None}  # Open in a graph.
+    if len(index.shape) > 1 or (len(index.shape) and len(sizes) > 1):
         raise ValueError(
-            "Expected `index` to be one number for all rows. Received: shape "
-            f"{tuple(index.shape)}. Start at the shortest prompt, and pass "
-            "the tokens that longer prompts have."
+            "Expected `index` to be one number for all rows or one for each "
+            f"row. Received: shape {tuple(index.shape)} for `token_ids` of "
+            f"shape {tuple(token_ids.shape)}. Pass the position of each token."
         )
     return token_ids, index
 

@@ -63,11 +63,14 @@ class SparseCausalLM(
             return keras_hub.models.CausalLMPreprocessor.from_preset(path)
         return preprocessor_of(folder)
 
-    def prefill(self, token_ids, padding_mask=None, max_length=None):
+    def prefill(
+        self, token_ids, padding_mask=None, max_length=None, per_row=False
+    ):
         """Read prompts once and keep what the next tokens will look at.
 
         The cache serves steps that go on together from the end of the
         shortest prompt; rows with a longer one get their own tokens again.
+        With `per_row` it serves rows that go on from their own prompt's end.
         On PyTorch, call `prefill` and `decode` under `torch.no_grad()`.
 
         Args:
@@ -78,6 +81,8 @@ class SparseCausalLM(
             max_length: optional int, tokens of prompt and continuation that
                 the cache holds; `None` means L. A sliding window holds no
                 more than itself.
+            per_row: bool, whether `decode` will be given an `index` for each
+                row, from the end of its own prompt on.
 
         Returns:
             `NextToken`: float32 logits (B, V) of what follows each row's last
@@ -120,9 +125,11 @@ class SparseCausalLM(
         )
         if max_length is not None:
             cache = widen_cache(cache, empty(cached_length))
-        shortest = ops.min(prompt_lengths(padding_mask))
+        start = prompt_lengths(padding_mask)
+        if not per_row:
+            start = ops.min(start)
         cache = tuple(
-            attention.roll_cache(each, shortest)
+            attention.roll_cache(each, start)
             for attention, each in zip(attentions, cache, strict=True)
         )
         return self._after_prompt(hidden_states, cache, padding_mask)

@@ -3,6 +3,7 @@
 from keras import ops
 
 from keras_moe.ops.backend import load_or
+from keras_moe.ops.write_rows import write_rows
 
 _own = load_or("write_slice", None)
 
@@ -16,12 +17,14 @@ def write_slice(inputs, updates, start, axis):
     Args:
         inputs: tensor of any shape.
         updates: tensor of that shape but for `axis`, where it is shorter.
-        start: int or scalar tensor, the first position to write.
+        start: int or scalar tensor, the first position to write; or one for
+            each row, int32 of shape (B,), B the length of axis 0, as for
+            `write_rows`.
         axis: int, not negative.
 
     Returns:
-        Tensor of the shape and dtype of `inputs`, which stays as it is. No
-        gradient on TensorFlow, as of `keras.ops.slice_update`.
+        Tensor of the shape and dtype of `inputs`, which stays as it is. With
+        one start no gradient on TensorFlow, as of `keras.ops.slice_update`.
 
     Example:
 
@@ -32,6 +35,8 @@ def write_slice(inputs, updates, start, axis):
     """
     inputs = ops.convert_to_tensor(inputs)
     updates = ops.cast(updates, inputs.dtype)
+    if len(getattr(start, "shape", ())):
+        return write_rows(inputs, updates, start, axis)
     if _own is not None:
         return _own.write_slice(inputs, updates, start, axis)
     starts = [0] * len(inputs.shape)

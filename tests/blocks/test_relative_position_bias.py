@@ -78,6 +78,10 @@ def test_later_start_gives_the_later_rows():
         ops.convert_to_numpy(last_two), whole[:, :, 7:]
     )
     assert np.ptp(whole) > 0
+    each = layer(keys[:, :1], keys, start_index=np.array([7, 0], "int32"))
+    np.testing.assert_array_equal(
+        ops.convert_to_numpy(each)[:, :, 0], whole[0, :, [7, 0]]
+    )
 
 
 def test_gradient_counts_the_pairs_of_each_bucket():

@@ -35,3 +35,23 @@ def test_rolling_keeps_the_latest_positions_in_their_slots(length):
             np.testing.assert_array_equal(
                 rolled[:, :, slot], cache[:, :, position]
             )
+
+
+def test_each_row_may_have_a_length_of_its_own():
+    lengths = np.array([1, 8, 4], "int32")
+    last = ops.convert_to_tensor(lengths[:, None] - 1)
+    positions = ops.convert_to_numpy(slot_positions(last, 3))
+    cache = np.arange(48.0, dtype="float32").reshape(3, 2, 8, 1)
+    rolled = ops.convert_to_numpy(
+        roll(cache, ops.convert_to_tensor(lengths), 3)
+    )
+    assert rolled.shape == (3, 2, 3, 1)
+    for row, length in enumerate(lengths):
+        for slot, position in enumerate(write_all(length - 1, 3)):
+            if position < 0:
+                assert positions[row, slot] < 0
+                continue
+            assert positions[row, slot] == position
+            np.testing.assert_array_equal(
+                rolled[row, :, slot], cache[row, :, position]
+            )

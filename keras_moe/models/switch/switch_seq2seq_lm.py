@@ -120,6 +120,7 @@ class SwitchSeq2SeqLM(
         encoder_padding_mask=None,
         decoder_padding_mask=None,
         max_length=None,
+        per_row=False,
     ):
         """Encode, read the decoder's prompts and keep what both leave.
 
@@ -134,6 +135,9 @@ class SwitchSeq2SeqLM(
             decoder_padding_mask: the same of shape (B, L).
             max_length: optional int, tokens of prompt and continuation that
                 the cache holds; `None` means L.
+            per_row: bool, whether `decode` will be given an `index` for each
+                row, from the end of its own prompt on. This cache serves
+                both ways.
 
         Returns:
             `NextToken`: float32 logits (B, V) of what follows each row's last
