@@ -21,5 +21,5 @@ def positions_from(start, length):
     [[0, 1], [5, 6]]
     """
     if len(getattr(start, "shape", ())):
-        start = start[:, None]
+        start = ops.cast(start, "int32")[:, None]
     return start + ops.arange(length, dtype="int32")
