@@ -8,17 +8,16 @@ from keras_moe.routing.plans import TokenChoice
 _asked = threading.local()
 
 
-@contextlib.contextmanager
 def record_choices():
-    """Collect what the routers choose that run inside.
+    """Collect what the routers choose that run inside a `with`.
 
     Tensors of the running program: in a compiled function, return them from
     that function.
 
-    Yields:
-        list, to which each router adds the int32 tensor of its experts
-        (..., K), in the order of the calls, E for padding; before a capacity
-        drops anything.
+    Returns:
+        Context manager of a list, to which each router adds the int32 tensor
+        of its experts (..., K), in the order of the calls, E for padding;
+        before a capacity drops anything.
 
     Raises:
         ValueError: If a router runs that chooses tokens for its experts.
@@ -33,26 +32,45 @@ def record_choices():
     >>> [tuple(each.shape) for each in choices]
     [(2, 5, 2)]
     """
-    before = getattr(_asked, "choices", None)
-    _asked.choices = []
+    return _recording(lambda plan: plan.expert_indices)
+
+
+def record_plans():
+    """Collect the plans of the routers that run inside a `with`.
+
+    Returns:
+        Context manager of a list, to which each router adds its
+        `keras_moe.routing.TokenChoice`, as `record_choices` has the experts.
+
+    Raises:
+        ValueError: If a router runs that chooses tokens for its experts.
+    """
+    return _recording(lambda plan: plan)
+
+
+@contextlib.contextmanager
+def _recording(pick):
+    before = getattr(_asked, "note", None)
+    noted: list = []
+    _asked.note = lambda plan: noted.append(pick(plan))
     try:
-        yield _asked.choices
+        yield noted
     finally:
-        _asked.choices = before
+        _asked.note = before
 
 
 def note_choice(plan):
-    """Add a plan's experts to the list, if there is one.
+    """Add a plan to the list, if there is one.
 
     Args:
         plan: what a router returns.
     """
-    choices = getattr(_asked, "choices", None)
-    if choices is None:
+    note = getattr(_asked, "note", None)
+    if note is None:
         return
     if not isinstance(plan, TokenChoice):
         raise ValueError(
             "Expected routers in which tokens choose, to record the experts of "
             f"each. Received: a {type(plan).__name__}. Use such a router."
         )
-    choices.append(plan.expert_indices)
+    note(plan)

@@ -2,10 +2,10 @@
 
 import keras
 import keras_hub
-from keras import ops
 
 from keras_moe.models.sparse_task import SparseTask
 from keras_moe.models.switch.switch_backbone import SwitchBackbone
+from keras_moe.ops.mean_over_tokens import mean_over_tokens
 from keras_moe.ops.plain_numbers import plain_numbers
 
 
@@ -83,7 +83,7 @@ class SwitchClassifier(SparseTask, keras_hub.models.TextClassifier):
             # === Functional model ===
             inputs = backbone.input
             encoded = backbone(inputs)["encoder_sequence_output"]
-            pooled = _mean_over_tokens(encoded, inputs["padding_mask"])
+            pooled = mean_over_tokens(encoded, inputs["padding_mask"])
             outputs = self.output_dense(self.output_dropout(pooled))
         super().__init__(inputs=inputs, outputs=outputs, **kwargs)
 
@@ -100,10 +100,3 @@ class SwitchClassifier(SparseTask, keras_hub.models.TextClassifier):
             dropout=self.dropout,
         )
         return config
-
-
-def _mean_over_tokens(encoded, padding_mask):
-    """Average (B, L, H) over real tokens in float32; 0 if there is none."""
-    weights = ops.cast(padding_mask, "float32")[:, :, None]
-    total = ops.sum(ops.cast(encoded, "float32") * weights, axis=1)
-    return total / ops.maximum(ops.sum(weights, axis=1), 1.0)
