@@ -12,11 +12,14 @@ class ModelInput(NamedTuple):
         name: string, the input's key in the serving signature.
         shape: tuple of ints and `None`s; `None` is a size left open.
         dtype: string, such as `"int32"`.
+        default: nested list that stands in for an input that a request leaves
+            out; `None` if no request may leave it out.
     """
 
     name: str
     shape: tuple
     dtype: str
+    default: list | None = None
 
 
 def describe_model_inputs(model, input_signature=None):
