@@ -59,7 +59,7 @@ PIP_INSTALL := $(VENV)/bin/python -m pip install -qq \
 	--disable-pip-version-check --constraint constraints.txt
 
 TORCH := $(shell sed -n '/^torch==/p' constraints.txt)
-RUN_PACKAGES = --editable '.[$*,hub,export,cli,tensorboard]'
+RUN_PACKAGES = --editable '.[$*,hub,export,serve,cli,tensorboard]'
 TEST_PACKAGES = --editable '.[dev]'
 LIBTPU = --no-deps --upgrade --target $(VENV)/libtpu libtpu
 

@@ -25,6 +25,7 @@ __all__ = [
     "models",
     "ops",
     "routing",
+    "serving",
     "testing",
     "visualization",
 ]

@@ -35,6 +35,7 @@ ROOMS = (
     "visualization",
     "callbacks",
     "export",
+    "serving",
     "cli",
 )
 # The oracle must stay independent of what it judges, and no room may lean on
@@ -45,7 +46,7 @@ OUTSIDE = "testing"
 ROOMLESS_MODULES = ("__init__", "__main__", "version")
 
 BACKENDS = ("jax", "jaxlib", "torch", "tensorflow")
-ROOMS_WITH_BACKENDS = ("ops", "export", "callbacks")
+ROOMS_WITH_BACKENDS = ("ops", "export", "callbacks", "serving")
 FIRST_ROOM_WITH_KERAS_HUB = "models"
 
 

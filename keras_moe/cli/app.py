@@ -22,6 +22,7 @@ from keras_moe.cli.inspect import inspect
 from keras_moe.cli.option_names import name_options
 from keras_moe.cli.routing import balancing
 from keras_moe.cli.routing import routers
+from keras_moe.cli.serve import serve
 from keras_moe.cli.stop_signals import INTERRUPTED
 from keras_moe.cli.train import train
 from keras_moe.version import __version__
@@ -37,6 +38,7 @@ COMMANDS = (
     train,
     generate,
     export,
+    serve,
     inspect,
     routers,
     balancing,

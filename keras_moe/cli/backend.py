@@ -51,7 +51,7 @@ def import_models():
     """
     # For the messages of TensorFlow after the import.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    with _error_stream_aside():
+    with error_stream_aside():
         importlib.import_module("keras_moe.models")
         import keras
 
@@ -60,7 +60,7 @@ def import_models():
 
 
 @contextlib.contextmanager
-def _error_stream_aside():
+def error_stream_aside():
     """Send the file descriptor of the error stream to nowhere for a while."""
     sys.stderr.flush()
     kept = os.dup(2)
