@@ -24,12 +24,15 @@ class ModelSize(NamedTuple):
     balancing: str | None = None
 
 
-def make_model(size, dtype=None):
+def make_model(size, dtype=None, *, backbone_class=None, **router_arguments):
     """Make the untrained model.
 
     Args:
         size: `ModelSize`.
         dtype: optional dtype policy name.
+        backbone_class: optional subclass of `MixtralBackbone`.
+        **router_arguments: arguments of the router that `size` has no name
+            for.
 
     Returns:
         `MixtralCausalLM` over the 256 byte values.
@@ -47,10 +50,10 @@ def make_model(size, dtype=None):
     sizes = size._asdict()
     for name in ("capacity_factor", "router", "balancing"):
         del sizes[name]
-    backbone = MixtralBackbone(
+    backbone = (backbone_class or MixtralBackbone)(
         vocabulary_size=VOCABULARY_SIZE,
         rope_max_wavelength=10_000.0,
-        router=make_router(size, VOCABULARY_SIZE),
+        router=make_router(size, VOCABULARY_SIZE, **router_arguments),
         dtype=dtype,
         **sizes,
     )

@@ -23,12 +23,13 @@ def balancing():
     _list(RULES)
 
 
-def make_router(size, vocabulary_size):
+def make_router(size, vocabulary_size, **arguments):
     """Make what a backbone's argument `router` takes.
 
     Args:
         size: `ModelSize`.
         vocabulary_size: int V.
+        **arguments: of the router, besides.
 
     Returns:
         `keras_moe.layers.Router`; a dict of changes for the model's own.
@@ -43,7 +44,7 @@ def make_router(size, vocabulary_size):
     from keras_moe.models.decoder_parts import kernel_initializer
     from keras_moe.routing import Capacity
 
-    asked: dict = {}
+    asked = dict(arguments)
     if size.capacity_factor is not None:
         asked["capacity"] = Capacity(factor=size.capacity_factor)
     if size.balancing is not None:

@@ -57,10 +57,13 @@ class Training:
 
     Args:
         settings: `TrainingSettings`.
-        logs: folder for TensorBoard.
+        logs: folder for TensorBoard, or `None`.
+        make_model: optional function of a `ModelSize` and a dtype that makes
+            the untrained model, in place of `language_model.make_model`.
 
     Attributes:
         model: compiled `MixtralCausalLM`.
+        monitor: `RoutingMonitor`.
         step: int, steps done.
         losses: list of float, the loss of each step, nats per byte.
         reports: list of dicts with `step` and what `RoutingMonitor` gives.
@@ -69,11 +72,11 @@ class Training:
         ValueError: If the sizes do not fit together or the text is too short.
     """
 
-    def __init__(self, settings, logs):
+    def __init__(self, settings, logs, make_model=None):
         import keras
 
         from keras_moe.callbacks import RoutingMonitor
-        from keras_moe.cli.language_model import make_model
+        from keras_moe.cli import language_model
         from keras_moe.cli.text import read_text
         from keras_moe.cli.text import windows
 
@@ -89,6 +92,7 @@ class Training:
             seed=1,
         )
         keras.utils.set_random_seed(settings.seed)
+        make_model = make_model or language_model.make_model
         self.model = make_model(settings.size, settings.dtype)
         self.model.compile(
             optimizer=_optimizer(settings),
@@ -99,8 +103,8 @@ class Training:
         self.step = 0
         self.losses = []
         self.reports = []
-        self._monitor = RoutingMonitor(log_dir=logs)
-        self._monitor.set_model(self.model)
+        self.monitor = RoutingMonitor(log_dir=logs)
+        self.monitor.set_model(self.model)
 
     @property
     def finished(self):
@@ -140,8 +144,8 @@ class Training:
         from keras_moe.cli.checkpoint import read_record
         from keras_moe.cli.checkpoint import restore_variables
 
-        self._monitor.on_train_begin()
-        self._monitor.on_epoch_begin(self.step)
+        self.monitor.on_train_begin()
+        self.monitor.on_epoch_begin(self.step)
         if checkpoint is None:
             return
         record = read_record(checkpoint)
@@ -158,7 +162,7 @@ class Training:
 
     def end(self):
         """Close the monitor and its logs."""
-        self._monitor.on_train_end()
+        self.monitor.on_train_end()
 
     def train_step(self):
         """Train on the next batch.
@@ -170,7 +174,7 @@ class Training:
 
         settings = self.settings
         if self.step % self.steps_per_report == 0:
-            self._monitor.on_epoch_begin(self.step)
+            self.monitor.on_epoch_begin(self.step)
         inputs, labels = windows(
             self.text,
             settings.batch_size,
@@ -190,7 +194,7 @@ class Training:
         milestone = self.steps_per_report * REPORTS_PER_MILESTONE
         if self.step % milestone == 0 or self.finished:
             logs["val_loss"] = self.held_out_loss()
-        self._monitor.on_epoch_end(self.step, logs)
+        self.monitor.on_epoch_end(self.step, logs)
         self.reports.append({"step": self.step, **logs})
         return self.reports[-1]
 

@@ -1,0 +1,115 @@
+"""Train small language models by many recipes, and compare what they learn.
+
+    KERAS_BACKEND=torch python benchmarks/quality.py               # everything
+    python benchmarks/quality.py balancing capacity --seeds 1
+    python benchmarks/quality.py --out docs/quality                # go on
+
+Byte-level models of the size that `quality_recipes.py` says, on the sources and
+documentation of Python, each with the same number of tokens, three seeds each.
+A finished run is a line of `runs.jsonl`; runs that are there are not repeated,
+so a run that is stopped loses only itself. In the end prints the tables and
+writes the pictures next to it.
+"""
+
+import argparse
+import os
+from pathlib import Path
+
+if os.environ.get("KERAS_BACKEND") == "torch":
+    # Loaded after TensorFlow, torch 2.13 crashes the process.
+    import torch  # noqa: F401
+
+from rich.console import Console
+from rich.progress import BarColumn
+from rich.progress import MofNCompleteColumn
+from rich.progress import Progress
+from rich.progress import TextColumn
+from rich.progress import TimeElapsedColumn
+from rich.progress import TimeRemainingColumn
+
+import quality_report
+from quality_recipes import GROUPS
+from quality_recipes import RECIPES
+from quality_recipes import SCALES
+from quality_training import train
+
+
+def main(arguments=None):
+    arguments = _parse(arguments)
+    settings = SCALES[arguments.scale]
+    if arguments.text is not None:
+        settings = settings._replace(text=str(arguments.text.resolve()))
+    path = arguments.out / quality_report.FILE
+    runs = quality_report.read(path)
+    wanted = {
+        (name, seed): RECIPES[name].complete(settings, seed)
+        for group in arguments.group or GROUPS
+        for seed in range(arguments.seeds)
+        for name in GROUPS[group].recipes
+    }
+    missing = {
+        key: each for key, each in wanted.items() if not _done(runs, *key, each)
+    }
+    console = Console(soft_wrap=True, highlight=False)
+    with Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        console=console,
+        transient=True,
+    ) as progress:
+        total = sum(each.steps for each in missing.values())
+        task = progress.add_task("", total=total)
+        for (name, seed), each in missing.items():
+            progress.update(task, description=f"{name}, seed {seed}")
+            run = train(RECIPES[name], each, lambda: progress.advance(task))
+            runs.append({"recipe": name, "seed": seed, **run})
+            quality_report.write(path, runs)
+            console.print(
+                f"{name}, seed {seed}: {run['held_out_loss']:.3f} nats per "
+                f"byte, {run['seconds']:.0f} s",
+                markup=False,
+            )
+    console.print(quality_report.tables(runs), markup=False)
+    quality_report.draw(arguments.out, runs)
+    console.print(f"written: {path} and pictures next to it")
+
+
+def _done(runs, name, seed, settings):
+    """Tell whether a run is there, and refuse one of other settings."""
+    for run in runs:
+        if (run["recipe"], run["seed"]) == (name, seed):
+            if run["settings"] == settings.to_dict():
+                return True
+            raise ValueError(
+                f"Expected runs of the settings asked for. Received: {name}, "
+                f"seed {seed}, with {run['settings']} instead of "
+                f"{settings.to_dict()}. Choose another --out, or remove it."
+            )
+    return False
+
+
+def _parse(arguments):
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument(
+        "group", nargs="*", help=f"of {', '.join(GROUPS)}; default: all"
+    )
+    parser.add_argument("--seeds", type=int, default=3, help="runs of each")
+    parser.add_argument("--scale", choices=SCALES, default="cpu")
+    parser.add_argument(
+        "--text", type=Path, help="file or folder; default: Python's own"
+    )
+    parser.add_argument(
+        "--out", type=Path, default=Path("runs/quality"), help="folder"
+    )
+    arguments = parser.parse_args(arguments)
+    for name in arguments.group:
+        if name not in GROUPS:
+            parser.error(f"no group {name!r}; known: {', '.join(GROUPS)}")
+    return arguments
+
+
+if __name__ == "__main__":
+    main()
