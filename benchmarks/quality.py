@@ -43,8 +43,8 @@ def main(arguments=None):
     runs = quality_report.read(path)
     wanted = {
         (name, seed): RECIPES[name].complete(settings, seed)
-        for group in arguments.group or GROUPS
         for seed in range(arguments.seeds)
+        for group in arguments.group or GROUPS
         for name in GROUPS[group].recipes
     }
     missing = {

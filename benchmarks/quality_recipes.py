@@ -14,14 +14,14 @@ SCALES = {
     "cpu": TrainingSettings(
         size=ModelSize(
             hidden_dim=64,
-            num_layers=2,
+            num_layers=1,
             num_query_heads=2,
             num_key_value_heads=1,
             num_experts=16,
             top_k=2,
             intermediate_dim=64,
         ),
-        steps=400,
+        steps=300,
         batch_size=8,
     ),
     "tiny": TrainingSettings(

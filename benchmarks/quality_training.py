@@ -14,7 +14,7 @@ from keras_moe.models import RoutedExperts
 from keras_moe.models import parameter_counts
 from keras_moe.routing import expert_capacity
 
-WINDOWS = 512  # Of held-out text.
+WINDOWS = 256  # Of held-out text.
 POINTS = 25  # Of a curve.
 LAST = 10  # Final numbers are means over the last tenth of the steps.
 
