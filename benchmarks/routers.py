@@ -1,11 +1,13 @@
-"""What a router costs, and what it saves: the layer's time with each of them.
+"""What routers and balancing rules cost: the layer's time with each of them.
 
     KERAS_BACKEND=jax python benchmarks/routers.py            # every router
     KERAS_BACKEND=jax python benchmarks/routers.py --rows     # fewer rows
+    KERAS_BACKEND=jax python benchmarks/routers.py --rules    # every rule
 
 All layers take turns in one process, in an order that turns around after each
 round. A figure is the median over the rounds of the ratio within a round: to
-the layer with `TopKRouter`, or to the one that computes all rows. Prints a
+the layer with `TopKRouter`, to the one that computes all rows, or to the one
+without a rule. Rules are timed forward and backward, routers forward. Prints a
 Markdown table.
 """
 
@@ -23,10 +25,15 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_moe.balancing.get_rules import RULES
 from keras_moe.layers import ROUTERS
 from keras_moe.layers import SparseMoE
+from keras_moe.layers import TopKRouter
 from keras_moe.layers import TopPRouter
 from keras_moe.layers import ZeroComputationRouter
+from keras_moe.routing import LogitNoise
+from layer_steps import forward_step
+from layer_steps import gradient_step
 
 VOCABULARY = 1000
 NEEDED = {
@@ -37,11 +44,15 @@ NEEDED = {
     "expert_choice": {"capacity_factor": 8.0},
     "soft": {"slots_per_expert": 32},
 }
+# A rule that needs noise is compared with noise alone.
+NOISY = "load_loss"
+NOISE_ALONE = "none, with noise"
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rows", action="store_true", help="fewer rows")
+    parser.add_argument("--rules", action="store_true", help="balancing rules")
     parser.add_argument("--training", action="store_true", help="with noise")
     parser.add_argument("--rounds", type=int, default=30)
     parser.add_argument("--num-experts", type=int, default=64)
@@ -50,29 +61,35 @@ def main():
     parser.add_argument("--hidden-dim", type=int, default=256)
     parser.add_argument("--intermediate-dim", type=int, default=128)
     sizes = parser.parse_args()
-    print(table(sizes, savings(sizes) if sizes.rows else kinds(sizes)))
+    if sizes.rules:
+        print(table(sizes, rules(sizes), gradient=True))
+    else:
+        print(table(sizes, savings(sizes) if sizes.rows else kinds(sizes)))
 
 
-def table(sizes, routers):
+def table(sizes, routers, gradient=False):
     """Time a layer with each router; return a Markdown table.
 
     Args:
         sizes: namespace, as of the command line.
-        routers: dict from a label to a router; ratios are to the first.
+        routers: dict from a label to a router; ratios are to the first, or to
+            noise alone.
+        gradient: bool, whether the gradients are computed as well.
 
     Returns:
         str.
     """
     steps, rows = {}, {}
     for label, router in routers.items():
-        steps[label], rows[label] = _step(sizes, router)
+        steps[label], rows[label] = _step(sizes, router, gradient)
     seconds = _take_turns(steps, sizes.rounds)
     first = next(iter(routers))
     lines = ["| router | time | rows |", "|---|---|---|"]
     for label in routers:
+        other = NOISE_ALONE if label == NOISY else first
         ratio = statistics.median(
             mine / its
-            for mine, its in zip(seconds[label], seconds[first], strict=True)
+            for mine, its in zip(seconds[label], seconds[other], strict=True)
         )
         share = rows[label] / rows[first] if rows[label] else float("nan")
         lines.append(f"| {label} | {ratio:.2f} | {share:.2f} |")
@@ -104,13 +121,28 @@ def savings(sizes):
     return routers
 
 
+def rules(sizes):
+    """Return a router without a rule, and one for each rule by its name."""
+    noise = {"logit_noise": LogitNoise("normal")}
+    routers = {
+        "none": _make(TopKRouter, sizes, balancing=None),
+        NOISE_ALONE: _make(TopKRouter, sizes, balancing=None, **noise),
+    }
+    for name, rule_class in RULES.items():
+        takes_groups = "num_groups" in inspect.signature(rule_class).parameters
+        rule = rule_class(**({"num_groups": 4} if takes_groups else {}))
+        needed = noise if name == NOISY else {}
+        routers[name] = _make(TopKRouter, sizes, balancing=rule, **needed)
+    return routers
+
+
 def _make(router_class, sizes, **arguments):
     if "top_k" in inspect.signature(router_class).parameters:
         arguments["top_k"] = sizes.top_k
     return router_class(sizes.num_experts, name="router", **arguments)
 
 
-def _step(sizes, router):
+def _step(sizes, router, gradient):
     """Return a function that runs a layer, and how many rows it computes."""
     keras.utils.set_random_seed(0)
     layer = SparseMoE(sizes.num_experts, sizes.intermediate_dim, router=router)
@@ -124,39 +156,12 @@ def _step(sizes, router):
     counts = getattr(router(tokens, **needed), "tokens_per_expert", None)
     if counts is not None:
         counts = ops.convert_to_numpy(counts)[:, : layer.experts.num_experts]
-    run = _compile(layer, tokens, sizes.training, needed)
+    if gradient:
+        run = gradient_step(layer, tokens)
+    else:
+        run = forward_step(layer, tokens, sizes.training, needed)
     run()
     return run, None if counts is None else np.sum(counts)
-
-
-def _compile(layer, tokens, training, needed):
-    backend = keras.config.backend()
-    if backend == "jax":
-        import jax
-
-        def call(trainable, rest, tokens):
-            outputs, _ = layer.stateless_call(
-                trainable, rest, tokens, training=training, **needed
-            )
-            return outputs
-
-        call = jax.jit(call)
-        trainable = [each.value for each in layer.trainable_variables]
-        rest = [each.value for each in layer.non_trainable_variables]
-        return lambda: jax.block_until_ready(call(trainable, rest, tokens))
-    if backend == "tensorflow":
-        import tensorflow as tf
-
-        call = tf.function(lambda x: layer(x, training=training, **needed))
-        return lambda: call(tokens).numpy()
-
-    def run():
-        with torch.no_grad():
-            layer(tokens, training=training, **needed)
-        if tokens.is_cuda:
-            torch.cuda.synchronize()
-
-    return run
 
 
 def _take_turns(steps, rounds):
