@@ -4,6 +4,7 @@ import contextlib
 import os
 import pathlib
 
+from keras_moe.export.exchange_folders import exchange_folders
 from keras_moe.export.scratch_folder import remove_abandoned
 from keras_moe.export.scratch_folder import scratch_folder
 from keras_moe.export.scratch_folder import temporary_files_in
@@ -140,6 +141,8 @@ def _move_into_place(source, target, aside):
     """Rename a folder onto another, which is kept if that fails."""
     if not target.exists():
         os.rename(source, target)
+        return
+    if exchange_folders(source, target):
         return
     # A folder cannot be renamed onto one that is not empty, so the old
     # version steps aside first.

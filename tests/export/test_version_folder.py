@@ -2,9 +2,12 @@
 
 import os
 import pathlib
+import threading
 
 import pytest
 
+from keras_moe.export import version_folder
+from keras_moe.export.exchange_folders import exchange_folders
 from keras_moe.export.version_folder import clean_up
 from keras_moe.export.version_folder import find_version_folder
 from keras_moe.export.version_folder import plan_version_folder
@@ -93,13 +96,45 @@ def test_an_error_leaves_folders_that_were_there(tmp_path):
     assert (tmp_path / "1" / "saved_model.pb").read_text() == "old"
 
 
-def test_overwriting_replaces_the_whole_version(tmp_path):
+@pytest.mark.parametrize("exchanges", [True, False])
+def test_overwriting_replaces_the_whole_version(
+    tmp_path, monkeypatch, exchanges
+):
+    if not exchanges:
+        monkeypatch.setattr(
+            version_folder, "exchange_folders", lambda first, second: False
+        )
     write_version(tmp_path / "1", "old")
     (tmp_path / "1" / "stale").write_text("")
     write_version(tmp_path / "1", "new", overwrite=True)
     assert os.listdir(tmp_path) == ["1"]
     assert os.listdir(tmp_path / "1") == ["saved_model.pb"]
     assert (tmp_path / "1" / "saved_model.pb").read_text() == "new"
+
+
+def test_a_version_that_is_replaced_is_never_missing(tmp_path):
+    write_version(tmp_path / "1", "old")
+    (tmp_path / "other").mkdir()
+    if not exchange_folders(tmp_path / "1", tmp_path / "other"):
+        pytest.skip("needs a file system that swaps folders")
+    exchange_folders(tmp_path / "1", tmp_path / "other")
+    file = tmp_path / "1" / "saved_model.pb"
+    missing = []
+    done = threading.Event()
+
+    def watch():
+        while not done.is_set():
+            if not file.exists():
+                missing.append(True)
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    for _ in range(50):
+        write_version(tmp_path / "1", "new", overwrite=True)
+    done.set()
+    watcher.join()
+    assert not missing
+    assert file.read_text() == "new"
 
 
 def test_a_version_written_meanwhile_is_kept(tmp_path):
