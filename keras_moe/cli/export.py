@@ -25,6 +25,9 @@ def export(
     verify: Annotated[
         bool, typer.Option(help="Compare it with the model, without Keras.")
     ] = True,
+    int8: Annotated[
+        bool, typer.Option("--int8", help="Round the experts to 8 bits.")
+    ] = False,
 ):
     """Export a model as a SavedModel for TF Serving."""
     from keras_moe.cli.language_model import load_model
@@ -38,10 +41,11 @@ def export(
         version=version,
         overwrite=overwrite,
         verify=verify,
+        weights="int8" if int8 else None,
     )
 
 
-def write(model, path, version=1, overwrite=False, verify=True):
+def write(model, path, version=1, overwrite=False, verify=True, weights=None):
     """Export and verify a model, and print the result.
 
     Args:
@@ -49,28 +53,27 @@ def write(model, path, version=1, overwrite=False, verify=True):
         path: folder that will hold `<version>/`.
         version: int.
         overwrite: bool, replace a version that exists.
-        verify: bool, load it without Keras and compare.
+        verify: bool, load it without Keras and compare before it appears.
+        weights: `None`, or `"int8"` to round the experts.
 
     Returns:
         float, the largest difference, or `None` if not verified.
 
     Raises:
         ValueError: If the version exists and `overwrite` is not set.
+        RuntimeError: If the answers differ.
     """
-
     from keras_moe.export import export_saved_model
-    from keras_moe.export import verify_saved_model
+    from keras_moe.export.description import read_description
 
     console = make_console()
     folder = export_saved_model(
-        model, path, version=version, overwrite=overwrite
+        model,
+        path,
+        version=version,
+        overwrite=overwrite,
+        verify=verify,
+        weights=weights,
     )
     console.print(f"SavedModel: {folder}")
-    if not verify:
-        return None
-    result = verify_saved_model(model, folder)
-    console.print(
-        "Verified in a process without Keras: largest difference "
-        f"{result.largest_difference:.1e}."
-    )
-    return result.largest_difference
+    return read_description(folder).get("largest_difference")

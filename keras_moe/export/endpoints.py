@@ -7,6 +7,8 @@ from typing import NamedTuple
 
 from keras_moe.export.model_inputs import ModelInput
 from keras_moe.export.model_inputs import read_spec
+from keras_moe.export.optional_inputs import with_defaults
+from keras_moe.export.signatures import signatures_of
 
 # What a SavedModel has anyway.
 TAKEN = frozenset(
@@ -67,6 +69,41 @@ def describe_endpoints(model, endpoints):
     )
 
 
+def describe_signatures(model, signatures):
+    """Describe the package's own signatures that a model can answer.
+
+    Args:
+        model: a `keras.Model`.
+        signatures: `"all"`, or a sequence of names as `export_saved_model`
+            takes it.
+
+    Returns:
+        A tuple of `Endpoint`, without `serving_default`.
+
+    Raises:
+        ValueError: if the model does not have one of them.
+    """
+    known = signatures_of(model)
+    names = [*known] if signatures == "all" else signatures
+    if isinstance(names, str) or not {*names} <= {*known, "serving_default"}:
+        raise ValueError(
+            'Expected signatures to be "all", or names among '
+            f"{sorted({*known, 'serving_default'})}, which this model has. "
+            f"Received: signatures={signatures!r}. Pass () for "
+            "serving_default alone."
+        )
+    return tuple(
+        Endpoint(
+            name,
+            known[name].function.__module__,
+            known[name].function.__name__,
+            tuple(known[name].inputs),
+        )
+        for name in known
+        if name in names
+    )
+
+
 def find_function(model, endpoint):
     """Find the function of an endpoint.
 
@@ -92,12 +129,13 @@ def _describe(model, name, endpoint):
             "Expected the name of an endpoint to be an identifier other than "
             f"{sorted(TAKEN)}. Received: {name!r}. Choose another name."
         )
-    if not isinstance(endpoint, (tuple, list)) or len(endpoint) != 2:
+    if not isinstance(endpoint, (tuple, list)) or len(endpoint) not in (2, 3):
         raise ValueError(
             f"Expected endpoint {name!r} to be a pair of function and "
-            f"signature. Received: {endpoint!r}. Write for example {EXAMPLE}."
+            "signature, or these and a dict of defaults. Received: "
+            f"{endpoint!r}. Write for example {EXAMPLE}."
         )
-    function, signature = endpoint
+    function, signature, *defaults = endpoint
     if not isinstance(signature, dict) or not signature:
         raise ValueError(
             f"Expected the signature of endpoint {name!r} to be a dict from "
@@ -108,6 +146,8 @@ def _describe(model, name, endpoint):
         ModelInput(each, *read_spec(each, spec, smallest_rank=0))
         for each, spec in signature.items()
     )
+    if defaults:
+        inputs = with_defaults(inputs, *defaults)
     if isinstance(function, str):
         _check_method(model, name, function, signature)
         return Endpoint(name, None, function, inputs)

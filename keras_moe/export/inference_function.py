@@ -1,7 +1,10 @@
 """Run a model in this process the way an export of it answers requests."""
 
+import contextlib
+
 import keras
 
+from keras_moe.export.endpoints import find_function
 from keras_moe.export.model_inputs import pack_model_inputs
 from keras_moe.export.model_outputs import name_outputs
 
@@ -19,20 +22,56 @@ def make_inference_function(model):
         A function from a dict of arrays, by input name, to a dict of NumPy
         arrays, by output name.
     """
-    call = {"jax": _compile_on_jax, "torch": _without_gradients}.get(
-        keras.backend.backend(), _leave_eager
-    )(model)
+    call = {"jax": _compile_on_jax}.get(keras.backend.backend(), _leave_eager)(
+        model
+    )
 
     def run(arrays):
         packed = pack_model_inputs(model, arrays)
         packed = keras.tree.map_structure(keras.ops.convert_to_tensor, packed)
-        outputs = name_outputs(call(packed))
-        return {
-            name: keras.ops.convert_to_numpy(tensor)
-            for name, tensor in outputs.items()
-        }
+        with _no_gradients():
+            return _to_arrays(call(packed))
 
     return run
+
+
+def make_endpoint_function(model, endpoint):
+    """Make a function that answers as one endpoint of a model does.
+
+    It runs eagerly: an endpoint may look at the values of its inputs, as one
+    that generates a number of tokens does.
+
+    Args:
+        model: a built `keras.Model`.
+        endpoint: a `keras_moe.export.endpoints.Endpoint`.
+
+    Returns:
+        A function like that of `make_inference_function`.
+    """
+    answer = find_function(model, endpoint)
+
+    def run(arrays):
+        tensors = {
+            # Text is an array of bytes wherever there are no tensors of it.
+            name: x if x.dtype.kind == "S" else keras.ops.convert_to_tensor(x)
+            for name, x in arrays.items()
+        }
+        with _no_gradients():
+            return _to_arrays(answer(tensors))
+
+    return run
+
+
+def _to_arrays(outputs):
+    arrays = {
+        name: keras.ops.convert_to_numpy(tensor)
+        for name, tensor in name_outputs(outputs).items()
+    }
+    return {
+        # Text comes as objects.
+        name: array.astype("S") if array.dtype == object else array
+        for name, array in arrays.items()
+    }
 
 
 def _compile_on_jax(model):
@@ -53,15 +92,13 @@ def _compile_on_jax(model):
     )
 
 
-def _without_gradients(model):
-    """Keep PyTorch from remembering the call for a backward pass."""
+def _no_gradients():
+    """Keep PyTorch from remembering calls for a backward pass."""
+    if keras.backend.backend() != "torch":
+        return contextlib.nullcontext()
     import torch
 
-    def call(inputs):
-        with torch.no_grad():
-            return model(inputs, training=False)
-
-    return call
+    return torch.no_grad()
 
 
 def _leave_eager(model):

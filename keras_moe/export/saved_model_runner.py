@@ -1,4 +1,4 @@
-"""The child process of `verify_saved_model`: TensorFlow and nothing else.
+"""The child process of a verification: TensorFlow and nothing else.
 
 Run as `python saved_model_runner.py <job.json>`. It must be run by its path:
 as a module of the package it would import Keras, which it forbids.
@@ -6,7 +6,9 @@ as a module of the package it would import Keras, which it forbids.
 
 import json
 import pathlib
+import runpy
 import sys
+from typing import Any
 
 import numpy as np
 
@@ -19,130 +21,68 @@ FORBIDDEN_PACKAGES = (
     "jax",
     "torch",
 )
+DEFAULT = "serving_default"
+SAMPLES = pathlib.Path(__file__).with_name("request_samples.py")
 
 
 def run_saved_model(job):
     """Run a SavedModel on samples and write down what it takes and gives.
 
     Args:
-        job: dict, as `verify_saved_model` writes it.
+        job: dict, as `compare_answers` writes it.
 
     Returns:
-        A dict with the names of the inputs and outputs, the number of
-        samples run, or the `error` that kept them from running.
+        A dict with the names of the inputs and outputs and the number of
+        samples run of each signature, and the `error` that kept one of them
+        from running.
     """
     import tensorflow as tf
 
     _say("loading the SavedModel")
     loaded = tf.saved_model.load(job["saved_model"])
-    if "serving_default" not in loaded.signatures:
+    if DEFAULT not in loaded.signatures:
         return {
             "error": "Expected a SavedModel with the signature "
-            f"'serving_default'. Received: {list(loaded.signatures)}. "
+            f"'{DEFAULT}'. Received: {list(loaded.signatures)}. "
             "Export the model with keras_moe.export.export_saved_model."
         }
-    serve = loaded.signatures["serving_default"]
-    specs = serve.structured_input_signature[1]
-    report = {
-        "inputs": sorted(specs),
-        "outputs": sorted(serve.structured_outputs),
-    }
-    try:
-        samples = read_samples(job, specs) or draw_samples(job, specs)
-    except ValueError as error:
-        return {**report, "error": str(error)}
-    arrays = {}
-    for number, sample in enumerate(samples):
-        _say(f"running sample {number + 1} of {len(samples)}")
-        outputs = serve(
-            **{
-                name: tf.constant(sample[name], specs[name].dtype)
-                for name in specs
-            }
-        )
-        for name, array in sample.items():
-            arrays[f"{number}/input/{name}"] = array
-        for name, tensor in outputs.items():
-            arrays[f"{number}/output/{name}"] = tensor.numpy()
-    np.savez(job["results"], **arrays)
-    return {**report, "samples": len(samples)}
-
-
-def draw_input(name, shape, dtype, integer_bound, generator):
-    """Draw one random input.
-
-    Args:
-        name: string; a name that ends in `mask` asks for a padding mask, with
-            1 for the real tokens at the beginning of each row.
-        shape: tuple of ints.
-        dtype: a NumPy dtype.
-        integer_bound: int, the number that integers stay below.
-        generator: a `numpy.random.Generator`.
-
-    Returns:
-        An array.
-    """
-    if name.endswith("mask") and len(shape) > 1:
-        # Longer and shorter rows, the first one full, none of them empty.
-        lengths = generator.integers(1, shape[-1] + 1, size=shape[:-1])
-        lengths.flat[0] = shape[-1]
-        return (np.arange(shape[-1]) < lengths[..., None]).astype(dtype)
-    if np.issubdtype(dtype, np.bool_):
-        return generator.integers(0, 2, size=shape).astype(dtype)
-    if np.issubdtype(dtype, np.integer):
-        return generator.integers(0, integer_bound, size=shape).astype(dtype)
-    if np.issubdtype(dtype, np.floating):
-        return generator.standard_normal(shape).astype(dtype)
-    raise ValueError(
-        f"Expected an input of numbers to draw samples for {name!r}. "
-        f"Received: dtype={dtype}. Pass samples."
-    )
-
-
-def draw_samples(job, specs):
-    """Draw one sample for each tuple of sizes in a job.
-
-    Args:
-        job: dict with `seed`, `batch_shapes` and `integer_bound`.
-        specs: dict from input name to `tf.TensorSpec`.
-
-    Returns:
-        A list of dicts from input name to array.
-
-    Raises:
-        ValueError: if a tuple is too short for an input.
-    """
-    generator = np.random.default_rng(job["seed"])
-    return [
-        {
-            name: draw_input(
-                name,
-                _fill_shape(name, specs[name].shape.as_list(), sizes),
-                np.dtype(specs[name].dtype.as_numpy_dtype),
-                job["integer_bound"],
-                generator,
-            )
-            for name in sorted(specs)
+    defaults = _read_defaults(job["saved_model"])
+    arrays: dict[str, Any] = {}
+    report: dict[str, dict] = {}
+    for name in job["signatures"]:
+        if name not in loaded.signatures:
+            continue
+        answer = loaded.signatures[name]
+        specs = answer.structured_input_signature[1]
+        report[name] = {
+            "inputs": sorted(specs),
+            "outputs": sorted(answer.structured_outputs),
         }
-        for sizes in job["batch_shapes"]
-    ]
-
-
-def _fill_shape(name, shape, sizes):
-    """Replace the open sizes of a shape, first to last."""
-    remaining = iter(sizes)
-    filled = [next(remaining, None) if x is None else x for x in shape]
-    if None in filled:
-        raise ValueError(
-            "Expected every tuple in batch_shapes to have a size for each "
-            f"open size of an input. Received: {tuple(sizes)} for {name!r} of "
-            f"shape {tuple(shape)}. Add the missing sizes."
-        )
-    return tuple(filled)
+        own = defaults.get(name, {})
+        try:
+            requests = _requests(job, name, specs, own)
+        except ValueError as error:
+            return {"signatures": report, "error": str(error)}
+        for number, request in enumerate(requests):
+            _say(f"{name}, request {number + 1} of {len(requests)}")
+            inputs = {**own, **request}
+            outputs = answer(
+                **{
+                    key: tf.constant(inputs[key], specs[key].dtype)
+                    for key in specs
+                }
+            )
+            for kind, tensors in (("input", inputs), ("output", outputs)):
+                for key, tensor in tensors.items():
+                    place = f"{name}/{number}/{kind}/{key}"
+                    arrays[place] = _as_array(tensor)
+        report[name]["samples"] = len(requests)
+    np.savez(job["results"], **arrays)
+    return {"signatures": report}
 
 
 def read_samples(job, specs):
-    """Read the samples that the caller gave.
+    """Read the samples that the caller gave for `serving_default`.
 
     Args:
         job: dict with `samples`, a file or `None`, and `num_samples`.
@@ -169,6 +109,48 @@ def read_samples(job, specs):
                 "Give each sample one array for each input."
             )
     return samples
+
+
+def _requests(job, signature, specs, defaults):
+    """Return what one signature is asked."""
+    samples = read_samples(job, specs) if signature == DEFAULT else None
+    if samples is not None:
+        return samples
+    module = runpy.run_path(str(SAMPLES))
+    inputs = [
+        module["RequestInput"](
+            name,
+            tuple(spec.shape.as_list()),
+            np.dtype(spec.dtype.as_numpy_dtype),
+            name in defaults,
+        )
+        for name, spec in specs.items()
+    ]
+    return module["draw_requests"](
+        inputs, job["batch_shapes"], job["integer_bound"], job["seed"]
+    )
+
+
+def _read_defaults(folder):
+    """Read the values for inputs that requests leave out, by signature."""
+    import tensorflow as tf
+    from tensorflow.core.protobuf import saved_model_pb2
+
+    contents = pathlib.Path(folder, "saved_model.pb").read_bytes()
+    saved = saved_model_pb2.SavedModel.FromString(contents)
+    return {
+        name: {
+            key: tf.make_ndarray(value)
+            for key, value in signature.defaults.items()
+        }
+        for name, signature in saved.meta_graphs[0].signature_def.items()
+    }
+
+
+def _as_array(tensor):
+    """Return an array that a file can hold; text as bytes."""
+    array = np.asarray(tensor)
+    return array.astype("S") if array.dtype == object else array
 
 
 def _say(stage):

@@ -18,6 +18,9 @@ from keras_moe.export.endpoints import find_function
 from keras_moe.export.model_inputs import ModelInput
 from keras_moe.export.model_inputs import pack_model_inputs
 from keras_moe.export.model_outputs import name_outputs
+from keras_moe.export.optional_inputs import by_name
+from keras_moe.export.quantized_experts import quantize_experts
+from keras_moe.export.warm_up import write_warm_up
 from keras_moe.ops.all_layers import all_layers
 
 
@@ -40,6 +43,9 @@ def write_saved_model(job):
         compile=False,
         safe_mode=False,
     )
+    if job["weights"] == "int8":
+        _say("rounding the experts")
+        quantize_experts(model)
     _say("tracing and writing the model")
     inputs = [ModelInput(*x) for x in job["inputs"]]
     archive = keras.export.ExportArchive()
@@ -47,15 +53,21 @@ def write_saved_model(job):
     # Keras' own name, which TFSMLayer expects; `serving_default` is added as
     # its alias.
     archive.add_endpoint("serve", make_endpoint(model), _signature(inputs))
+    taken = {"serving_default": inputs}
     for each in job["endpoints"]:
         endpoint = Endpoint(*each)
         _say(f"tracing {endpoint.name}")
-        archive.add_endpoint(
-            endpoint.name,
-            make_endpoint(model, find_function(model, endpoint)),
-            _signature([ModelInput(*x) for x in endpoint.inputs]),
-        )
+        inputs = [ModelInput(*x) for x in endpoint.inputs]
+        function = make_endpoint(model, find_function(model, endpoint))
+        signature = _signature(inputs)
+        if any(x.default is not None for x in inputs):
+            function, ordered = by_name(function, inputs)
+            signature = [_spec(x) for x in ordered]
+        archive.add_endpoint(endpoint.name, function, signature)
+        taken[endpoint.name] = inputs
     archive.write_out(job["folder"], verbose=False)
+    if job["warm_up"]:
+        write_warm_up(job["folder"], taken, job["integer_bound"])
 
 
 def make_endpoint(model, answer=None):
@@ -83,12 +95,13 @@ def make_endpoint(model, answer=None):
 
 def _signature(inputs):
     """Return what Keras takes for one dict of inputs."""
-    return [
-        {
-            x.name: keras.InputSpec(shape=x.shape, dtype=x.dtype, name=x.name)
-            for x in inputs
-        }
-    ]
+    return [{x.name: _spec(x) for x in inputs}]
+
+
+def _spec(described):
+    return keras.InputSpec(
+        shape=described.shape, dtype=described.dtype, name=described.name
+    )
 
 
 def track_tables(archive, model):

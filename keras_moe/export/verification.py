@@ -1,23 +1,20 @@
 """Compare a SavedModel with the model that it was exported from."""
 
-import json
 import pathlib
-import tempfile
 from typing import NamedTuple
 
-import keras
-import numpy as np
-
-from keras_moe.export.child_process import run_tensorflow_process
-from keras_moe.export.inference_function import make_inference_function
-from keras_moe.export.model_inputs import describe_model_inputs
-from keras_moe.export.sample_bounds import find_integer_bound
-from keras_moe.export.scratch_folder import remove_abandoned
-from keras_moe.export.scratch_folder import scratch_folder
+from keras_moe.export.answers import collect_answers
+from keras_moe.export.answers import make_live_functions
+from keras_moe.export.description import read_description
+from keras_moe.export.differences import largest_difference
+from keras_moe.export.differences import mean_divergence
+from keras_moe.export.endpoints import describe_endpoints
+from keras_moe.export.endpoints import describe_signatures
+from keras_moe.export.judgement import find_problems
 from keras_moe.export.version_folder import find_version_folder
 
-SCRATCH_PREFIX = "keras_moe-verify-"
-RUNNER = pathlib.Path(__file__).with_name("saved_model_runner.py")
+DEFAULT = "serving_default"
+BATCH_SHAPES = ((1, 4), (3, 7))
 
 
 class VerificationResult(NamedTuple):
@@ -25,43 +22,58 @@ class VerificationResult(NamedTuple):
 
     Attributes:
         path: `pathlib.Path`, the version folder that was loaded.
-        largest_difference: float, the largest of `differences`.
-        differences: dict from output name to float, the largest absolute
-            difference of any element in any sample. `inf` where only one of
-            the two is NaN.
-        shapes: tuple with a dict for each sample, from input name to shape.
+        largest_difference: float, the largest of all floating point outputs
+            of all signatures.
+        differences: dict from output name of `serving_default` to float, the
+            largest absolute difference of any element in any sample. `inf`
+            where only one of the two is NaN.
+        shapes: tuple with a dict for each sample of `serving_default`, from
+            input name to shape.
+        signatures: dict from signature name to a dict like `differences`. Of
+            whole numbers and text, the share of elements that differ.
+        problems: tuple of strings, what differs by more than rounding
+            explains; empty if the SavedModel answers as its model.
+        divergence: float, mean Kullback-Leibler divergence in nats of the
+            next token's distribution, or `None` for a model without logits
+            over a vocabulary.
     """
 
     path: pathlib.Path
     largest_difference: float
     differences: dict
     shapes: tuple
+    signatures: dict
+    problems: tuple
+    divergence: float | None
 
 
 def verify_saved_model(
     model,
     path,
     *,
+    endpoints=None,
     samples=None,
-    batch_shapes=((1, 4), (3, 7)),
+    batch_shapes=BATCH_SHAPES,
     seed=0,
     verbose=True,
 ):
     """Run a SavedModel without Keras and compare it with its model.
 
     A child process in which Keras, JAX and PyTorch cannot be imported loads
-    the SavedModel and answers some requests through `serving_default`. The
+    the SavedModel and answers some requests through every signature. The
     model answers the same ones here, with `training=False`. The caller judges
-    the difference: about 1e-6 is usual under float32, 1e-2 under
+    the result: a difference of about 1e-6 is usual under float32, 1e-2 under
     mixed_bfloat16, and more where rounding sends a token whose best experts
-    nearly tie to another expert.
+    nearly tie to another expert. `problems` says what is more than that.
 
     Args:
         model: the `keras.Model` that was exported.
         path: string or `pathlib.Path`, a version folder, or the folder of all
             versions, whose newest is taken.
+        endpoints: the dict that `export_saved_model` was given. Without it
+            only the package's own signatures are compared.
         samples: `None` to draw random ones, or a dict from input name to
-            array, or a list of such dicts.
+            array, or a list of such dicts, for `serving_default`.
         batch_shapes: tuple of tuples of ints, one for each random sample: the
             values for the open sizes of every input, first to last, such as
             (batch size, sequence length).
@@ -80,57 +92,85 @@ def verify_saved_model(
     Example: `export_saved_model` shows both functions at work.
     """
     _check_batch_shapes(batch_shapes)
-    names = _input_names(model)
+    given = describe_endpoints(model, endpoints)
     folder = find_version_folder(path)
-    remove_abandoned(tempfile.gettempdir(), SCRATCH_PREFIX)
-    with scratch_folder(tempfile.gettempdir(), SCRATCH_PREFIX) as scratch:
-        job = {
-            "saved_model": str(folder.absolute()),
-            "results": str(scratch / "results.npz"),
-            "seed": seed,
-            "batch_shapes": batch_shapes,
-            "integer_bound": find_integer_bound(model),
-            **_store_samples(samples, scratch / "samples.npz"),
-        }
-        (scratch / "job.json").write_text(json.dumps(job))
-        run_tensorflow_process(
-            [str(RUNNER), str(scratch / "job.json")],
-            f"Verifying {folder}",
-            verbose=verbose,
-        )
-        report = json.loads((scratch / "report.json").read_text())
-        _check_names("inputs", report.get("inputs"), names, folder)
-        if "error" in report:
-            raise ValueError(report["error"])
-        with np.load(job["results"]) as stored:
-            served = [
-                _read_sample(stored, number)
-                for number in range(report["samples"])
-            ]
-    run_model = make_inference_function(model)
-    differences = {name: 0.0 for name in report["outputs"]}
-    for inputs, outputs in served:
-        expected = run_model(inputs)
-        _check_names("outputs", report["outputs"], sorted(expected), folder)
-        for name, array in outputs.items():
-            difference = _largest_difference(name, array, expected[name])
-            differences[name] = max(differences[name], difference)
-    return VerificationResult(
-        path=folder,
-        largest_difference=max(differences.values()),
-        differences=differences,
-        shapes=tuple(
-            {name: array.shape for name, array in inputs.items()}
-            for inputs, _ in served
-        ),
+    # Signatures of the user's own may have names of ours.
+    foreign = {*read_description(folder).get("endpoints", ())}
+    own = [
+        x for x in describe_signatures(model, "all") if x.name not in foreign
+    ]
+    return compare(
+        model,
+        folder,
+        (*own, *given),
+        samples=samples,
+        batch_shapes=batch_shapes,
+        seed=seed,
+        verbose=verbose,
     )
 
 
-def _input_names(model):
-    """List the names of a model's inputs, None where it does not record any."""
-    if getattr(model, "inputs", None) is None and getattr(model, "built", None):
-        return None
-    return [x.name for x in describe_model_inputs(model)]
+def compare(
+    model,
+    folder,
+    endpoints,
+    *,
+    weights=None,
+    task=None,
+    samples=None,
+    batch_shapes=BATCH_SHAPES,
+    seed=0,
+    verbose=True,
+):
+    """Compare a SavedModel with its model, signature by signature.
+
+    Args:
+        model: the `keras.Model` that was exported.
+        folder: `pathlib.Path` of the SavedModel.
+        endpoints: tuple of `keras_moe.export.endpoints.Endpoint`.
+        weights: `None` or `"int8"`, as for `export_saved_model`.
+        task: optional string, what to call the work.
+        samples: as for `verify_saved_model`, like all that follow.
+        batch_shapes: tuple of tuples of ints.
+        seed: int.
+        verbose: bool.
+
+    Returns:
+        A `VerificationResult`.
+    """
+    functions = make_live_functions(model, endpoints)
+    answers = collect_answers(
+        model,
+        folder,
+        functions,
+        task=task or f"Verifying {folder}",
+        samples=samples,
+        batch_shapes=batch_shapes,
+        seed=seed,
+        verbose=verbose,
+    )
+    differences: dict[str, dict] = {}
+    largest = 0.0
+    for answer in answers:
+        found = differences.setdefault(answer.signature, {})
+        for name, served in answer.served.items():
+            difference = largest_difference(served, answer.expected[name])
+            found[name] = max(found.get(name, 0.0), difference)
+            if served.dtype.kind == "f":
+                largest = max(largest, difference)
+    return VerificationResult(
+        path=folder,
+        largest_difference=largest,
+        differences=differences[DEFAULT],
+        shapes=tuple(
+            {name: array.shape for name, array in answer.inputs.items()}
+            for answer in answers
+            if answer.signature == DEFAULT
+        ),
+        signatures=differences,
+        problems=tuple(find_problems(model, answers, functions, weights)),
+        divergence=mean_divergence(model, answers),
+    )
 
 
 def _check_batch_shapes(batch_shapes):
@@ -146,62 +186,3 @@ def _check_batch_shapes(batch_shapes):
             f"integers. Received: batch_shapes={batch_shapes!r}. "
             "Write for example ((1, 4), (3, 7))."
         )
-
-
-def _check_names(kind, served, own, folder):
-    """Refuse a SavedModel of another model."""
-    if served is None or own is None or sorted(served) == sorted(own):
-        return
-    raise ValueError(
-        f"Expected a SavedModel with the model's {kind} {sorted(own)}. "
-        f"Received: path={str(folder)!r} with the {kind} {sorted(served)}. "
-        "Export this model anew."
-    )
-
-
-def _store_samples(samples, file):
-    """Write the caller's samples to a file for the child process."""
-    if samples is None:
-        return {"samples": None}
-    samples = [samples] if isinstance(samples, dict) else list(samples)
-    if not samples or not all(isinstance(x, dict) for x in samples):
-        raise ValueError(
-            "Expected samples to be a dict from input name to array, or a "
-            f"list of such dicts. Received: samples={samples!r}. "
-            "Name every input, also a single one."
-        )
-    arrays = {
-        f"{number}/{name}": keras.ops.convert_to_numpy(value)
-        for number, sample in enumerate(samples)
-        for name, value in sample.items()
-    }
-    np.savez(file, **arrays)
-    return {"samples": str(file), "num_samples": len(samples)}
-
-
-def _read_sample(stored, number):
-    """Read one sample's inputs and outputs from the child's results."""
-    found: dict[str, dict] = {"input": {}, "output": {}}
-    for key in stored.files:
-        index, kind, name = key.split("/", maxsplit=2)
-        if int(index) == number:
-            found[kind][name] = stored[key]
-    return found["input"], found["output"]
-
-
-def _largest_difference(name, served, expected):
-    """Return the largest absolute difference, inf for NaN against a number."""
-    if served.shape != expected.shape:
-        raise ValueError(
-            f"Expected output {name!r} of the model's shape {expected.shape}. "
-            f"Received: a SavedModel that gives {served.shape}. "
-            "Export this model anew."
-        )
-    if served.size == 0:
-        return 0.0
-    served = served.astype("float64")
-    expected = expected.astype("float64")
-    same = (served == expected) | (np.isnan(served) & np.isnan(expected))
-    with np.errstate(invalid="ignore"):
-        difference = np.where(same, 0.0, np.abs(served - expected))
-    return float(np.nan_to_num(difference, nan=np.inf, posinf=np.inf).max())

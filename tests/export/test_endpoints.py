@@ -14,6 +14,7 @@ from keras_moe.export import verify_saved_model
 from tests.models.small_backbones import make_task
 
 TOKENS = keras.InputSpec(shape=(None, None), dtype="int32")
+FACTOR = keras.InputSpec(shape=(None,), dtype="float32")
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +26,7 @@ def task():
 
 @pytest.fixture(scope="module")
 def exported_task(task, custom_layers, export_once):
-    """Folder of a version with three further signatures."""
+    """Folder of a version with four further signatures."""
     masked = {"token_ids": TOKENS, "padding_mask": TOKENS}
     scalar = keras.InputSpec(shape=(), dtype="float32")
     return export_once(
@@ -37,6 +38,11 @@ def exported_task(task, custom_layers, export_once):
             "continued": (
                 custom_layers.continue_greedily,
                 {"token_ids": TOKENS, "temperature": scalar},
+            ),
+            "scaled": (
+                custom_layers.scaled,
+                {"factor": FACTOR, **masked},
+                {"factor": [3.0]},
             ),
         },
     )
@@ -50,6 +56,7 @@ def test_every_endpoint_answers_as_the_model_does(task, exported_task):
     assert {*loaded.signatures} == {
         "continued",
         "logits",
+        "scaled",
         "score",
         "serve",
         "serving_default",
@@ -90,6 +97,26 @@ def test_every_endpoint_answers_as_the_model_does(task, exported_task):
         np.testing.assert_array_equal(served["token_ids"], token_ids[:, -2:])
 
 
+@pytest.mark.once
+@pytest.mark.slow
+def test_an_input_with_a_default_may_be_left_out(task, exported_task):
+    pytest.importorskip("tensorflow")
+    from tensorflow.core.protobuf import saved_model_pb2
+
+    contents = (exported_task / "saved_model.pb").read_bytes()
+    saved = saved_model_pb2.SavedModel.FromString(contents)
+    signatures = saved.meta_graphs[0].signature_def
+    # Where servers look for it.
+    assert [*signatures["scaled"].defaults] == ["factor"]
+    assert signatures["scaled"].defaults["factor"].float_val == [3.0]
+    assert not signatures["score"].defaults
+    assert {*signatures["scaled"].inputs} == {
+        "factor",
+        "padding_mask",
+        "token_ids",
+    }
+
+
 @pytest.mark.sweep
 @pytest.mark.slow
 def test_the_default_signature_is_verified_as_before(task, exported_task):
@@ -114,6 +141,7 @@ in_script.__module__ = "__main__"
         ({"variables": ("score", {})}, "Received: 'variables'"),
         ({"two words": ("score", {})}, "identifier.*'two words'"),
         ({"score": "score"}, "'score' to be a pair of function and sig"),
+        ({"score": ("score", {}, {}, {})}, "or these and a dict of defaults"),
         ({"score": ("score", {})}, "to be a dict from input name.*{}"),
         (
             {"score": ("scores", {"token_ids": TOKENS})},
@@ -142,6 +170,14 @@ in_script.__module__ = "__main__"
         (
             {"score": ("score", {"x": keras.InputSpec(shape=(None, 2))})},
             "signature of input 'x'.*and a dtype",
+        ),
+        (
+            {"score": ("score", {"token_ids": TOKENS}, {"x": [0]})},
+            r"defaults to be a dict from names among \['token_ids'\].*'x'",
+        ),
+        (
+            {"score": ("score", {"token_ids": TOKENS}, {"token_ids": [0]})},
+            r"default of input 'token_ids' to fit.*\(None, None\).*\(1,\)",
         ),
     ],
 )

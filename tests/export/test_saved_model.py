@@ -1,6 +1,8 @@
 """Exports: what the signature looks like and what is refused."""
 
+import errno
 import os
+import pathlib
 
 import keras
 import numpy as np
@@ -9,6 +11,7 @@ import pytest
 from keras_moe.export import export_saved_model
 from keras_moe.export import saved_model
 from keras_moe.export import verify_saved_model
+from keras_moe.export.description import read_description
 
 
 @pytest.fixture(scope="module")
@@ -27,6 +30,10 @@ def test_writes_a_numbered_version_and_nothing_else(exported):
     assert exported.name == "1"
     assert os.listdir(exported.parent) == ["1"]
     assert (exported / "saved_model.pb").is_file()
+    assert sorted(os.listdir(exported / "assets.extra")) == [
+        "keras_moe.json",
+        "tf_serving_warmup_requests",
+    ]
 
 
 @pytest.mark.sweep
@@ -103,6 +110,138 @@ def test_a_failed_export_leaves_nothing(tmp_path, monkeypatch, language_model):
     with pytest.raises(RuntimeError, match=f"Exporting to {path / '1'} failed"):
         export_saved_model(language_model, path)
     assert os.listdir(tmp_path) == []
+
+
+@pytest.fixture
+def old_version(tmp_path):
+    """Folder of a version that something else has written."""
+    folder = tmp_path / "model" / "1"
+    folder.mkdir(parents=True)
+    (folder / "saved_model.pb").write_text("old")
+    return folder
+
+
+def assert_only(old_version):
+    assert os.listdir(old_version.parent) == ["1"]
+    assert os.listdir(old_version) == ["saved_model.pb"]
+    assert (old_version / "saved_model.pb").read_text() == "old"
+
+
+@pytest.mark.once
+@pytest.mark.slow
+def test_a_version_that_answers_otherwise_is_not_published(
+    custom_layers, old_version
+):
+    model = keras.Sequential(
+        [keras.Input((2,)), custom_layers.AnotherWhenExported()]
+    )
+    message = (
+        "to answer as the model does. Received: serving_default, output_0: "
+        "differs by 1.0e.00.*; own, number: 100.0% of it differ.*not published"
+    )
+    number = keras.InputSpec(shape=(None,), dtype="int32")
+    endpoint = (custom_layers.another_when_exported, {"number": number})
+    with pytest.raises(RuntimeError, match=message):
+        export_saved_model(
+            model,
+            old_version.parent,
+            endpoints={"own": endpoint},
+            overwrite=True,
+            verbose=False,
+        )
+    assert_only(old_version)
+    path = export_saved_model(
+        model, old_version.parent, version=2, verify=False, verbose=False
+    )
+    assert "largest_difference" not in read_description(path)
+
+
+@pytest.mark.once
+@pytest.mark.slow
+def test_a_full_disk_leaves_the_old_version(
+    language_model, old_version, monkeypatch
+):
+    resource = pytest.importorskip("resource")
+    run = saved_model.run_tensorflow_process
+
+    def run_with_little_space(*arguments, **options):
+        soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (8192, hard))
+        try:
+            return run(*arguments, **options)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+    monkeypatch.setattr(
+        saved_model, "run_tensorflow_process", run_with_little_space
+    )
+    with pytest.raises(RuntimeError, match="TensorFlow process to succeed"):
+        export_saved_model(
+            language_model, old_version.parent, overwrite=True, verbose=False
+        )
+    assert_only(old_version)
+
+
+@pytest.mark.once
+@pytest.mark.parametrize("step", ["write_tokenizer", "write_description"])
+def test_a_disk_that_fills_up_later_leaves_the_old_version(
+    language_model, old_version, monkeypatch, step
+):
+    def write(arguments, task, verbose):
+        folder = pathlib.Path(arguments[-1]).parent / "saved_model"
+        (folder / "assets.extra").mkdir(parents=True)
+        return 0.0
+
+    def fail(*arguments):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(saved_model, "run_tensorflow_process", write)
+    monkeypatch.setattr(saved_model, step, fail)
+    with pytest.raises(OSError, match="No space left"):
+        export_saved_model(
+            language_model,
+            old_version.parent,
+            overwrite=True,
+            verify=False,
+            verbose=False,
+        )
+    assert_only(old_version)
+
+
+@pytest.mark.once
+@pytest.mark.slow
+def test_experts_of_8_bits_in_the_file_alone(
+    sparse_model, exported_sparse, tmp_path, capsys
+):
+    tf = pytest.importorskip("tensorflow")
+    before = [np.copy(x) for x in sparse_model.get_weights()]
+    path = export_saved_model(sparse_model, tmp_path / "model", weights="int8")
+    for old, new in zip(before, sparse_model.get_weights(), strict=True):
+        np.testing.assert_array_equal(old, new)
+    described = read_description(path)
+    assert described["weights"] == "int8"
+    # The embedding holds numbers below 0.05, which two layers make smaller.
+    assert 0 < described["largest_difference"] < 1e-3
+    difference = f"largest difference {described['largest_difference']:.1e}"
+    assert difference in capsys.readouterr().out
+
+    def sizes(folder):
+        found = tf.train.load_checkpoint(folder / "variables" / "variables")
+        dtypes = found.get_variable_to_dtype_map()
+        counts = dict.fromkeys(["int8", "float32"], 0)
+        for name, shape in found.get_variable_to_shape_map().items():
+            if dtypes[name].name in counts:
+                counts[dtypes[name].name] += int(np.prod(shape))
+        return counts
+
+    # Of two layers, E kernels (16, 2 * 12) or (16, 12), and (12, 16).
+    in_experts = 8 * (16 * 24 + 12 * 16) + 4 * (16 * 12 + 12 * 16)
+    floats, integers = sizes(exported_sparse), sizes(path)
+    assert floats["int8"] == 0
+    assert integers["int8"] == in_experts
+    # A scale for each output of an expert.
+    scales = 8 * (24 + 16) + 4 * (12 + 16)
+    assert integers["float32"] == floats["float32"] - in_experts + scales
 
 
 @pytest.mark.sweep

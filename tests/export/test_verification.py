@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from keras_moe.export import VerificationResult
-from keras_moe.export import verification
+from keras_moe.export import answers
 from keras_moe.export import verify_saved_model
 
 
@@ -21,16 +21,22 @@ def saved_model(tmp_path):
 
 @pytest.fixture
 def answer(monkeypatch):
-    """Let a function answer instead of the child process."""
+    """Let a function answer `serving_default` in place of the child process."""
 
     def install(report, outputs=None):
+        report = {"signatures": {"serving_default": report}, **report}
+        outputs = {
+            f"serving_default/{name}": array
+            for name, array in (outputs or {}).items()
+        }
+
         def run(arguments, task, verbose):
-            job_file = verification.pathlib.Path(arguments[-1])
+            job_file = answers.pathlib.Path(arguments[-1])
             job = json.loads(job_file.read_text())
             job_file.with_name("report.json").write_text(json.dumps(report))
-            np.savez(job["results"], **(outputs or {}))
+            np.savez(job["results"], **outputs)
 
-        monkeypatch.setattr(verification, "run_tensorflow_process", run)
+        monkeypatch.setattr(answers, "run_tensorflow_process", run)
 
     return install
 
@@ -66,6 +72,7 @@ def test_an_export_agrees_where_its_model_has_not_changed(
     assert [x["padding_mask"] for x in result.shapes] == [(2, 5), (1, 5)]
     assert result.differences["logits"] == pytest.approx(0.5, abs=1e-5)
     assert result.largest_difference == result.differences["logits"]
+    assert result.signatures == {"serving_default": result.differences}
     # The last place of a bfloat16 below 2.
     assert result.differences["pooled"] <= 2**-7
 
@@ -85,6 +92,11 @@ def test_the_difference_is_the_largest_of_all_samples(saved_model, answer):
     assert result.differences == {"y": 0.5}
     assert result.largest_difference == 0.5
     assert result.shapes == ({"x": (1, 2)}, {"x": (1, 2)})
+    # 1e-4 of the largest numbers, which are 2 and 6.
+    assert result.problems == (
+        "serving_default, y: differs by 5.0e-01, more than 2.0e-04",
+        "serving_default, y: differs by 2.5e-01, more than 6.0e-04",
+    )
 
 
 @pytest.mark.parametrize(
@@ -120,7 +132,9 @@ def test_an_empty_batch_differs_by_nothing(saved_model, answer):
             "0/output/y": np.zeros((0, 2), "float32"),
         },
     )
-    assert verify_saved_model(dense_model(), saved_model)[1] == 0.0
+    result = verify_saved_model(dense_model(), saved_model)
+    assert result[1] == 0.0
+    assert result.problems == ()
 
 
 def test_refuses_a_saved_model_with_other_inputs(saved_model, answer):

@@ -105,7 +105,7 @@ def test_an_export_that_is_killed_leaves_nothing(tmp_path, temporary):
     )
     make_model(size).save(model)
     served = tmp_path / "served"
-    first = ["export", model, served, "--no-verify"]
+    first = ["export", model, served]
     with command(first, temporary) as process:
         process.stdout.readline()
         began = time.monotonic()
@@ -114,14 +114,23 @@ def test_an_export_that_is_killed_leaves_nothing(tmp_path, temporary):
     duration = time.monotonic() - began
     finished = (served / "1" / "fingerprint.pb").read_bytes()
     moments = random.Random(0)
+    existed = False
     for kill in range(KILLS):
         arguments = ["export", model, served, "--version=2", "--overwrite"]
         seconds = moments.uniform(0.0, duration)
         kill_after(seconds, arguments, temporary)
         assert (served / "1" / "fingerprint.pb").read_bytes() == finished, kill
-        # TensorFlow Serving sees whole versions or none.
-        if (served / "2").exists():
+        # TensorFlow Serving sees whole versions or none, and one that is
+        # replaced stays until the other is there.
+        assert (served / "2").exists() or not existed
+        existed = (served / "2").exists()
+        if existed:
             assert (served / "2" / "saved_model.pb").is_file()
+            extra = served / "2" / "assets.extra"
+            assert sorted(os.listdir(extra)) == [
+                "keras_moe.json",
+                "tf_serving_warmup_requests",
+            ]
     last = ["export", model, served, "--version=3"]
     with command(last, temporary) as process:
         output = process.stdout.read()

@@ -27,7 +27,7 @@ def test_a_model_with_every_router_is_exported(make_router, tmp_path):
     rng = np.random.default_rng(0)
     for weight in model.trainable_weights:
         weight.assign(0.3 * rng.standard_normal(weight.shape))
-    export_saved_model(model, tmp_path / "model", verbose=False)
+    export_saved_model(model, tmp_path / "model", verify=False, verbose=False)
     result = verify_saved_model(
         model, tmp_path / "model", batch_shapes=((1, 1), (3, 7)), verbose=False
     )
