@@ -16,6 +16,8 @@ export class LoadChart {
   #layers;
   #bars;
   #chosen = null;
+  // What the next frame shows.
+  #load = null;
   // Choices of each expert by the tokens so far.
   #counts;
 
@@ -73,14 +75,22 @@ export class LoadChart {
 
   /** Shows shares: (layers, E), each layer's sum 1. */
   show(load) {
+    // Once per frame: tokens may come faster.
+    if (!this.#load) requestAnimationFrame(() => this.#draw());
+    this.#load = load;
+  }
+
+  #draw() {
+    const load = this.#load;
+    this.#load = null;
     // One scale for all layers, so that their bars can be compared.
     const largest = Math.max(...load.flat(), 1e-9);
     this.#bars.forEach((bars, layer) => {
-      const balanced = 1 / bars.length;
+      const balanced = Math.min(1 / bars.length / largest, 1);
+      bars[0].parentElement.style.setProperty("--balanced", balanced);
       bars.forEach((bar, expert) => {
         bar.dataset.load = load[layer][expert];
         bar.style.setProperty("--share", load[layer][expert] / largest);
-        bar.style.setProperty("--balanced", Math.min(balanced / largest, 1));
       });
     });
     if (this.#chosen) this.#describe();
@@ -91,7 +101,7 @@ export class LoadChart {
     const { name, experts } = this.#layers[layer];
     const expert = this.#bars[layer].indexOf(this.#chosen);
     const load = Number(this.#chosen.dataset.load);
-    const percent = (share) => `${(100 * share).toFixed(1)} %`;
+    const percent = (share) => `${(100 * share).toFixed(1)}\u00a0%`;
     this.#details.replaceChildren(
       make(
         "p",

@@ -13,7 +13,7 @@ const $ = Object.fromEntries(
 const OPTIONS = ["max_new_tokens", "temperature", "top_k", "top_p", "seed"];
 const ENDS = {
   stop: "The model ended its text",
-  length: "All new tokens are there",
+  length: "The limit of new tokens is reached",
 };
 // What is said of a model that tells nothing about itself.
 const UNKNOWN = { signatures: [], sparse_layers: [], num_experts: [] };

@@ -70,6 +70,7 @@ export class TokenText {
     const box = this.#container;
     const atEnd = box.scrollHeight - box.scrollTop - box.clientHeight < 8;
     const item = make("span", { className: "item" }, text);
+    item.classList.toggle("newline", text === "\n");
     this.#items.push(item);
     this.#tokens.set(item, tokens);
     this.#paint(item);

@@ -58,6 +58,8 @@ def colours(page):
 
 
 def bars(page):
+    """Return the load of each bar, once a frame has drawn it."""
+    page.evaluate("new Promise((then) => requestAnimationFrame(then))")
     return page.evaluate(
         "[...document.querySelectorAll('.bars')].map((bars) =>"
         " [...bars.children].map((bar) => Number(bar.dataset.load)))"
@@ -161,13 +163,14 @@ def test_a_keyboard_is_enough(server, visit):
     assert order == ["layer", "numbers", "text", "summary", "chart"]
     page.press("ArrowRight")
     assert page.text("#load-details").strip() == (
-        "Layer 0, expert 1: 25.0 % of the choices; balanced: 12.5 %"
+        "Layer 0, expert 1: 25.0\N{NO-BREAK SPACE}% of the choices; "
+        "balanced: 12.5\N{NO-BREAK SPACE}%"
     )
     page.press("ArrowDown")
     assert (
         page.text("#load-details")
         .strip()
-        .startswith("Layer 1, expert 1: 0.0 %")
+        .startswith("Layer 1, expert 1: 0.0\N{NO-BREAK SPACE}%")
     )
 
 
