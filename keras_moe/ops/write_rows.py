@@ -11,9 +11,8 @@ _own = load("write_rows")
 def write_rows(inputs, updates, starts, axis):
     """Write one tensor into another, from a position for each row on.
 
-    Only the positions written are touched where the compiler or TensorFlow
-    can reuse the memory of `inputs`, as in a loop that goes on with the
-    outputs.
+    A compiled loop or a TensorFlow graph that goes on with the outputs reuses
+    the memory of `inputs` and touches nothing but the positions written.
 
     Args:
         inputs: tensor of shape (B, ...).

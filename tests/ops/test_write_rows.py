@@ -38,6 +38,16 @@ def test_each_row_is_written_from_its_own_start_on(axis, length):
     )
 
 
+def test_compiled_it_writes_the_same(compiled):
+    inputs, updates = draw(0, SHAPE), draw(1, (3, 2, 1, 4))
+    function = compiled(lambda *tensors: write_rows(*tensors, axis=2))
+    tensors = map(ops.convert_to_tensor, (inputs, updates, STARTS))
+    np.testing.assert_array_equal(
+        ops.convert_to_numpy(function(*tensors)),
+        write(inputs, updates, STARTS, 2),
+    )
+
+
 def test_past_the_end_the_last_place_is_written():
     inputs, updates = draw(0, SHAPE), draw(1, (3, 2, 1, 4))
     starts = np.array([1, 5, 2_000_000_000], "int32")
@@ -74,7 +84,8 @@ def test_what_is_overwritten_gets_no_gradient(vjp):
     np.testing.assert_array_equal(for_updates[:, :, 0], expected)
 
 
-def test_sizes_may_be_open(backend):
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
+def test_a_graph_writes_sizes_that_are_open(dtype, backend):
     if backend != "tensorflow":
         pytest.skip("only TensorFlow's graphs have open sizes")
     import tensorflow as tf
@@ -85,13 +96,19 @@ def test_sizes_may_be_open(backend):
         assert outputs.shape.as_list() == [None, 2, None, 4]
         return outputs
 
-    specs = [((None, 2, None, 4), tf.float32), ((None, 2, 1, 4), tf.float32)]
+    shapes = (None, 2, None, 4), (None, 2, 1, 4), (None,)
     function = write_open.get_concrete_function(
-        *(tf.TensorSpec(*spec) for spec in specs),
-        tf.TensorSpec((None,), tf.int32),
+        *map(tf.TensorSpec, shapes, (dtype, dtype, "int32"))
     )
-    inputs, updates = draw(0, SHAPE), draw(1, (3, 2, 1, 4))
-    outputs = function(*map(tf.constant, (inputs, updates, STARTS)))
+    inputs, updates = (
+        ops.cast(draw(seed, shape), dtype)
+        for seed, shape in ((0, SHAPE), (1, (3, 2, 1, 4)))
+    )
+    before = ops.convert_to_numpy(inputs)
+    outputs = function(inputs, updates, tf.constant(STARTS))
+    # Taken away and added, numbers of any precision are exact.
     np.testing.assert_array_equal(
-        outputs.numpy(), write(inputs, updates, STARTS, 2)
+        ops.convert_to_numpy(outputs),
+        write(before, ops.convert_to_numpy(updates), STARTS, 2),
     )
+    np.testing.assert_array_equal(ops.convert_to_numpy(inputs), before)

@@ -1,25 +1,21 @@
-"""Write each row at a place of its own on TensorFlow: one scatter."""
-
-import math
+"""Write each row at a place of its own on TensorFlow: by indices."""
 
 import tensorflow as tf
 from keras import ops
 
+from keras_moe.ops.tensorflow.xla_context import compiling_with_xla
+
 
 def write_rows(inputs, updates, starts, axis):
-    shape, length = ops.shape(inputs), ops.shape(updates)[axis]
-    # The axes between, such as heads, become rows as well.
-    between = math.prod(shape[1:axis])
-    positions = tf.repeat(starts, between)[:, None] + tf.range(length)
-    rows = tf.range(tf.shape(positions)[0])[:, None]
-    indices = tf.stack(
-        [tf.broadcast_to(rows, tf.shape(positions)), positions], -1
-    )
-    outputs = tf.tensor_scatter_nd_update(
-        tf.reshape(inputs, (-1, *shape[axis:])),
-        indices,
-        tf.reshape(updates, (-1, length, *shape[axis + 1 :])),
-    )
-    outputs = tf.reshape(outputs, shape)
-    outputs.set_shape(inputs.shape)
-    return outputs
+    sizes = ops.shape(updates)[: axis + 1]
+    places = tf.meshgrid(*map(tf.range, sizes), indexing="ij")
+    places[axis] += tf.reshape(starts, (-1, *[1] * axis))
+    indices = tf.stack(places, axis=-1)
+    if tf.executing_eagerly() or compiling_with_xla():
+        return tf.tensor_scatter_nd_update(inputs, indices, updates)
+    # On a CPU that operation copies all of its inputs for every token of a
+    # loop. This one adds in place, and to zeros it adds exactly.
+    old = tf.gather_nd(inputs, indices)
+    add = tf.raw_ops.ScatterNdNonAliasingAdd
+    without = add(input=inputs, indices=indices, updates=-old)
+    return add(input=without, indices=indices, updates=updates)
