@@ -176,7 +176,21 @@ def test_generate_refuses_unknown_samplers_and_empty_prompts(run_dir):
 def test_export_verifies_what_it_wrote(run_dir, tmp_path):
     result = invoke("export", run_dir, tmp_path / "served")
     assert "largest difference" in result.output
-    assert (tmp_path / "served" / "1" / "saved_model.pb").is_file()
+    version = tmp_path / "served" / "1"
+    assert (version / "saved_model.pb").is_file()
+    described = (version / "assets.extra" / "keras_moe.json").read_text()
+    described = json.loads(described)
+    assert described["tokenizer"] == {"kind": "bytes"}
+    assert {*described["signatures"]} == {
+        "embed",
+        "generate",
+        "generate_text",
+        "router_stats",
+        "score",
+        "serving_default",
+    }
+    # The sizes of a model in which sums of 256 terms are the longest.
+    assert described["largest_difference"] < 1e-4
     with pytest.raises(ValueError, match="--version 2 .* or --overwrite to"):
         invoke("export", run_dir, tmp_path / "served")
 
