@@ -124,19 +124,19 @@ class Result:
 @contextlib.contextmanager
 def running(folder, max_batch_size):
     """Run a server with a batch size; stop it at the end."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "keras_moe.cli", "serve", str(folder)]
-        + ["--port=0", "--grpc-port=-1", f"--max-batch-size={max_batch_size}"],
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    try:
-        yield Server(process)
-        process.terminate()
-        if process.wait(60) != 0:
-            raise RuntimeError("The server did not end well.")
-    finally:
-        process.kill()
+    command = [sys.executable, "-m", "keras_moe.cli", "serve", str(folder)]
+    command += ["--port=0", "--grpc-port=-1"]
+    command += [f"--max-batch-size={max_batch_size}"]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            yield Server(process)
+            process.terminate()
+            if process.wait(60) != 0:
+                raise RuntimeError("The server did not end well.")
+        finally:
+            process.kill()
 
 
 def make_work(settings):

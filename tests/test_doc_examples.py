@@ -33,16 +33,21 @@ MARKDOWN_FILES = (
 # Modules behind the package's extras: where one is missing, a package of ours
 # may refuse to be imported.
 OPTIONAL_MODULES = (
+    "grpc",
     "jax",
     "keras_hub",
     "matplotlib",
+    "prometheus_client",
     "rich",
     "safetensors",
+    "starlette",
     "tensorboard",
     "tensorflow",
+    "tensorflow_serving",
     "torch",
     "transformers",
     "typer",
+    "uvicorn",
 )
 
 PYTHON_FENCES = ("python", "py", "pycon")

@@ -74,8 +74,8 @@ def serve(
         with error_stream_aside():
             from keras_moe.serving import Limits
             from keras_moe.serving import Server
-            from keras_moe.serving import run_until_signal
             from keras_moe.serving.access import read_token
+            from keras_moe.serving.server import run_until_signal
     except ImportError as error:
         raise ImportError(
             "keras-moe serve needs TensorFlow and the server's libraries: "

@@ -2,6 +2,5 @@
 
 from keras_moe.serving.limits import Limits
 from keras_moe.serving.server import Server
-from keras_moe.serving.server import run_until_signal
 
-__all__ = ["Limits", "Server", "run_until_signal"]
+__all__ = ["Limits", "Server"]

@@ -92,19 +92,18 @@ class TokenInterceptor(grpc.aio.ServerInterceptor):
     """Refuses gRPC calls without the token.
 
     Args:
-        token: string.
+        token: string, or `None` if the server is open.
     """
 
     def __init__(self, token):
         self._token = token
-        self._refuse = grpc.unary_unary_rpc_method_handler(_refuse)
 
     async def intercept_service(self, continuation, handler_call_details):
         """Pass a call on, or answer it with a refusal."""
         sent = dict(handler_call_details.invocation_metadata or ())
         if is_authorized(sent.get("authorization", ""), self._token):
             return await continuation(handler_call_details)
-        return self._refuse
+        return grpc.unary_unary_rpc_method_handler(_refuse)
 
 
 async def _refuse(request, context):

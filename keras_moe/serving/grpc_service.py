@@ -1,10 +1,10 @@
 """TensorFlow Serving's gRPC services, with its own messages."""
 
 import contextlib
-import functools
 
 import grpc
 import tensorflow as tf
+from google.protobuf.message import DecodeError
 from tensorflow_serving.apis import classification_pb2
 from tensorflow_serving.apis import model_service_pb2_grpc
 from tensorflow_serving.apis import predict_pb2
@@ -19,18 +19,30 @@ from keras_moe.serving.predictor import Deadline
 from keras_moe.serving.request_rules import find_signature
 
 
-def _with_status(method):
-    """Make a method end with a gRPC status in place of our error."""
+class StatusInterceptor(grpc.aio.ServerInterceptor):
+    """Turns our errors, and messages that are none, into a gRPC status."""
 
-    @functools.wraps(method)
-    async def answer(self, request, context):
-        try:
-            return await method(self, request, context)
-        except ServingError as error:
-            code = grpc.StatusCode[error.code]
-            await context.abort(code, error.message)
+    async def intercept_service(self, continuation, handler_call_details):
+        """Wrap the method that answers a call."""
+        handler = await continuation(handler_call_details)
+        if handler is None:
+            return None
 
-    return answer
+        async def answer(content, context):
+            try:
+                request = handler.request_deserializer(content)
+                return await handler.unary_unary(request, context)
+            except ServingError as error:
+                code, reason = grpc.StatusCode[error.code], error.message
+            except DecodeError as error:
+                code, reason = grpc.StatusCode.INVALID_ARGUMENT, str(error)
+            except NotImplementedError:
+                code, reason = grpc.StatusCode.UNIMPLEMENTED, "Not here."
+            return await context.abort(code, reason)
+
+        return grpc.unary_unary_rpc_method_handler(
+            answer, response_serializer=handler.response_serializer
+        )
 
 
 class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
@@ -47,7 +59,6 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
         self._predictor = predictor
         self._metrics = metrics
 
-    @_with_status
     async def Predict(self, request, context):
         """Answer a request with the tensors of a signature."""
         with self._signature(request) as (model, signature):
@@ -68,7 +79,6 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
                 )
             return response
 
-    @_with_status
     async def Classify(self, request, context):
         """Give each example a score for each class."""
         response = classification_pb2.ClassificationResponse()
@@ -80,7 +90,6 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
                 classes.add(label=label, score=score)
         return response
 
-    @_with_status
     async def Regress(self, request, context):
         """Give each example a value."""
         response = regression_pb2.RegressionResponse()
@@ -90,7 +99,6 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
             response.result.regressions.add(value=value)
         return response
 
-    @_with_status
     async def GetModelMetadata(self, request, context):
         """Describe the signatures."""
         if [*request.metadata_field] != ["signature_def"]:
@@ -141,7 +149,6 @@ class ModelService(model_service_pb2_grpc.ModelServiceServicer):
     def __init__(self, versions):
         self._versions = versions
 
-    @_with_status
     async def GetModelStatus(self, request, context):
         """Tell what has become of the versions."""
         spec = request.model_spec

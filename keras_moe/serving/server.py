@@ -16,6 +16,7 @@ from keras_moe.serving.access import TokenInterceptor
 from keras_moe.serving.batcher import Batcher
 from keras_moe.serving.grpc_service import ModelService
 from keras_moe.serving.grpc_service import PredictionService
+from keras_moe.serving.grpc_service import StatusInterceptor
 from keras_moe.serving.http_app import make_app
 from keras_moe.serving.limits import Limits
 from keras_moe.serving.metrics import Metrics
@@ -151,7 +152,10 @@ class Server:
 
     def _make_grpc_service(self):
         service = grpc.aio.server(
-            interceptors=[TokenInterceptor(self._token)] if self._token else [],
+            interceptors=[
+                TokenInterceptor(self._token),
+                StatusInterceptor(),
+            ],
             maximum_concurrent_rpcs=self.limits.max_connections,
             options=(
                 ("grpc.max_receive_message_length", self.limits.max_body_bytes),

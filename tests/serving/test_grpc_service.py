@@ -8,6 +8,7 @@ from tensorflow.core.framework import tensor_pb2
 from tensorflow_serving.apis import classification_pb2
 from tensorflow_serving.apis import get_model_metadata_pb2
 from tensorflow_serving.apis import get_model_status_pb2
+from tensorflow_serving.apis import inference_pb2
 from tensorflow_serving.apis import model_service_pb2_grpc
 from tensorflow_serving.apis import predict_pb2
 from tensorflow_serving.apis import prediction_service_pb2_grpc
@@ -187,6 +188,27 @@ def test_the_clients_deadline_counts(stub, texts):
     with pytest.raises(grpc.RpcError) as error:
         stub.Predict(request, timeout=0.001)
     assert error.value.code() == grpc.StatusCode.DEADLINE_EXCEEDED
+
+
+def test_bytes_that_are_no_message_are_refused(client):
+    with client.channel() as channel:
+        for method, code in (
+            ("Predict", grpc.StatusCode.INVALID_ARGUMENT),
+            ("MultiInference", grpc.StatusCode.INVALID_ARGUMENT),
+            ("Dance", grpc.StatusCode.UNIMPLEMENTED),
+        ):
+            call = channel.unary_unary(
+                f"/tensorflow.serving.PredictionService/{method}"
+            )
+            with pytest.raises(grpc.RpcError) as error:
+                call(b"\x00", timeout=30)
+            assert error.value.code() == code
+
+
+def test_what_the_service_does_not_do_has_a_code(stub):
+    with pytest.raises(grpc.RpcError) as error:
+        stub.MultiInference(inference_pb2.MultiInferenceRequest())
+    assert error.value.code() == grpc.StatusCode.UNIMPLEMENTED
 
 
 def test_a_message_over_the_limit_is_refused(client, stub):
