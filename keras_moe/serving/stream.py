@@ -67,17 +67,26 @@ async def stream_events(predictor, model, content, deadline):
         left -= len(new)
         stopped = bool(stops.intersection(new[-1:]))
         finished = stopped or left <= 0 or len(new) < steps
+        position = length - len(new)
+        # One part per token; then what the end leaves of a cut character.
+        texts = [
+            text.add(tokens[len(prompt) : end])
+            for end in range(position + 1, length + 1)
+        ]
+        if finished:
+            texts.append(text.add(tokens[len(prompt) :], final=True))
         data = {
             "token_ids": new,
-            "text": text.add(tokens[len(prompt) :], final=finished),
-            "position": length - len(new),
+            "text": "".join(texts),
+            "texts": texts,
+            "position": position,
         }
         if routing:
             stats = await predictor.predict(
                 model, routing, _inputs(tokens), deadline
             )
             chosen = stats["routed_experts"][0]
-            data["routed_experts"] = chosen[length - len(new) :].tolist()
+            data["routed_experts"] = chosen[position:].tolist()
             load = stats["expert_load"][0].tolist()
         if new or data["text"]:
             yield "token", data

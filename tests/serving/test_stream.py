@@ -40,6 +40,21 @@ def test_a_prompt_of_text_is_its_bytes(client, continued):
     assert whole == events[-1][1]["text"]
 
 
+def test_each_token_has_its_part_of_the_text(client):
+    # The toy's tokens are bytes, and these make no whole characters.
+    events = client.stream(prompt="def ", max_new_tokens=10)
+    for _, data in events[:-1]:
+        assert "".join(data["texts"]) == data["text"]
+    first, second = (data["texts"] for _, data in events[:-1])
+    # By hand: bytes 91, 185, 117, 237, 221, 189, 125, 253, 253, 253. A byte
+    # that starts no character comes with the next whole one; the last come
+    # at the end, without a token.
+    broken = "\N{REPLACEMENT CHARACTER}"
+    cut = bytes([221, 189]).decode()
+    assert first == ["[", "", f"{broken}u", "", "", f"{broken}{cut}", "}", ""]
+    assert second == ["", "", 3 * broken]
+
+
 def test_a_stop_token_ends_the_stream_and_is_told(client, continued):
     stop = continued([5, 6], 11)[-1]
     events = client.stream(
