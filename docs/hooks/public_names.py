@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 REPOSITORY = Path(__file__).parents[2]
 PACKAGE = "keras_moe"
+_DEFINITIONS = (ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 
 
 class Definition(NamedTuple):
@@ -67,7 +68,7 @@ def _definition(module: str, name: str) -> Definition:
     """
     body = ast.parse(_file(module).read_text(encoding="utf-8")).body
     for node, following in zip(body, [*body[1:], None], strict=True):
-        if isinstance(node, ast.ClassDef | ast.FunctionDef):
+        if isinstance(node, _DEFINITIONS):
             if node.name == name:
                 return Definition(f"{module}.{name}", ast.get_docstring(node))
         elif isinstance(node, ast.ImportFrom):
