@@ -12,6 +12,10 @@ from tests.export.signatures.answers import answer_traced
 from tests.export.signatures.answers import make_model
 from tests.export.signatures.answers import make_tokens
 from tests.export.signatures.answers import rows_of
+from tests.models.small_backbones import DECODERS
+from tests.models.small_backbones import make_task
+from tests.models.test_cached_decoder import DROPLESS
+from tests.models.test_generative_task import randomize
 
 OPTIONS = {
     "max_new_tokens": np.array([5, 7, 6, 0, 3], "int32"),
@@ -189,6 +193,29 @@ def test_greedy_rows_are_those_of_the_model_itself(case):
     theirs = model.generate(whole, stop_token_ids=None)
     # They fill the whole length, ours four places behind each prompt.
     assert_answers(outputs, theirs[f"{prefix}token_ids"], LENGTHS + 4)
+
+
+@pytest.mark.once
+@pytest.mark.parametrize("family", [*DECODERS, "switch_untied"])
+def test_every_family_is_continued(family):
+    # A capacity drops other tokens of a whole text than of one at a time.
+    changes = {"router": DROPLESS} if family == "switch_untied" else {}
+    model = make_task(family, **changes)
+    randomize(model.trainable_weights)
+    prefix = model.prompt_prefix
+    tokens = make_tokens(model, np.array([3, 2]), 3)
+    wishes = {"temperature": [0.0], "max_new_tokens": [3]}
+    outputs = answer(model, "generate", {**tokens, **wishes})
+    ids, mask = f"{prefix}token_ids", f"{prefix}padding_mask"
+    for row, length in enumerate([3, 2]):
+        alone = rows_of(tokens, slice(row, row + 1))
+        alone[ids] = outputs["token_ids"][row : row + 1, :length]
+        for position in range(length, length + 3):
+            alone[mask] = np.ones_like(alone[ids])
+            best = model.predict_on_batch(alone)[0, -1].argmax()
+            assert outputs["token_ids"][row, position] == best
+            new = np.array([[best]], "int32")
+            alone[ids] = np.concatenate([alone[ids], new], axis=1)
 
 
 @pytest.mark.sweep
