@@ -1,4 +1,4 @@
-"""Run a Python process with TensorFlow in it and watch its progress."""
+"""Run a Python process with a backend of its own and watch its progress."""
 
 import collections
 import contextlib
@@ -14,20 +14,16 @@ from typing import Any
 DEPENDENT_PROCESS = pathlib.Path(__file__).with_name("dependent_process.py")
 STAGE_PREFIX = "stage: "
 LAST_LINES = 20
+NAMES = {"tensorflow": "TensorFlow", "torch": "PyTorch"}
 
 
 def run_tensorflow_process(arguments, task, *, verbose=True):
     """Run `python <arguments>` with TensorFlow, showing what it is doing.
 
-    The process prints `stage: <what it does>` on its standard output. It
-    finds the modules that this process finds, and it uses no accelerator:
-    this process may hold all of its memory. If this process is killed, the
-    other one ends too.
-
     Args:
-        arguments: list of strings, the command after the interpreter.
-        task: string, what the process is for, such as `"Exporting to m/1"`.
-        verbose: bool, whether to show progress.
+        arguments: list of strings, as for `run_child_process`.
+        task: string.
+        verbose: bool.
 
     Returns:
         A float, the seconds that it took.
@@ -42,6 +38,31 @@ def run_tensorflow_process(arguments, task, *, verbose=True):
             "as it writes and reads SavedModels. "
             "Install it with: pip install tensorflow"
         )
+    return run_child_process(
+        arguments, task, backend="tensorflow", verbose=verbose
+    )
+
+
+def run_child_process(arguments, task, *, backend, verbose=True):
+    """Run `python <arguments>` and show what it is doing.
+
+    The process prints `stage: <what it does>` on its standard output. It
+    finds the modules that this process finds, and it uses no accelerator:
+    this process may hold all of its memory. If this process is killed, the
+    other one ends too.
+
+    Args:
+        arguments: list of strings, the command after the interpreter.
+        task: string, what the process is for, such as `"Exporting to m/1"`.
+        backend: `"tensorflow"` or `"torch"`, of Keras in that process.
+        verbose: bool, whether to show progress.
+
+    Returns:
+        A float, the seconds that it took.
+
+    Raises:
+        RuntimeError: if the process fails, with its last lines.
+    """
     start = time.perf_counter()
     with (
         tempfile.TemporaryFile("w+", errors="replace") as errors,
@@ -56,7 +77,7 @@ def run_tensorflow_process(arguments, task, *, verbose=True):
             stderr=errors,
             text=True,
             errors="replace",
-            env=_environment(),
+            env=_environment(backend),
         )
         try:
             for line in process.stdout:
@@ -71,29 +92,29 @@ def run_tensorflow_process(arguments, task, *, verbose=True):
         if exit_code != 0:
             errors.seek(0)
             last = "".join(collections.deque(errors, maxlen=LAST_LINES))
-            raise RuntimeError(_failure(task, exit_code, last.strip()))
+            raise RuntimeError(_failure(task, backend, exit_code, last.strip()))
     return time.perf_counter() - start
 
 
-def _failure(task, exit_code, last_lines):
+def _failure(task, backend, exit_code, last_lines):
     """Word the error of a failed process."""
     cause = f"exit code {exit_code}"
     if exit_code < 0:
         cause = f"the signal {-exit_code}; the memory may not have sufficed"
     return (
-        f"{task}: expected the TensorFlow process to succeed. "
+        f"{task}: expected the {NAMES[backend]} process to succeed. "
         f"Received: {cause}. The last lines it wrote say why:\n{last_lines}"
     )
 
 
-def _environment():
+def _environment(backend):
     """Return the environment of the child."""
     paths = [os.path.abspath(entry) for entry in sys.path]
     return {
         # Only errors: what the child logs is shown when it fails.
         "TF_CPP_MIN_LOG_LEVEL": "2",
         **os.environ,
-        "KERAS_BACKEND": "tensorflow",
+        "KERAS_BACKEND": backend,
         # A folder that goes when this process is killed, if there is one.
         "TMPDIR": tempfile.gettempdir(),
         "PYTHONPATH": os.pathsep.join(paths),

@@ -3,10 +3,7 @@
 import json
 import pathlib
 
-import keras
-
 from keras_moe.export.child_process import run_tensorflow_process
-from keras_moe.export.custom_objects import find_custom_objects
 from keras_moe.export.description import describe_model
 from keras_moe.export.description import write_description
 from keras_moe.export.endpoints import describe_endpoints
@@ -14,6 +11,7 @@ from keras_moe.export.endpoints import describe_signatures
 from keras_moe.export.model_inputs import describe_model_inputs
 from keras_moe.export.quantized_experts import check_weights
 from keras_moe.export.sample_bounds import find_integer_bound
+from keras_moe.export.stored_model import store_model
 from keras_moe.export.tokenizer_assets import write_tokenizer
 from keras_moe.export.verification import compare
 from keras_moe.export.version_folder import clean_up
@@ -127,22 +125,16 @@ def export_saved_model(
     clean_up(path)
     target = plan_version_folder(path, version, overwrite)
     with staged_folder(target, overwrite) as staging:
-        model_file = staging / "model.keras"
         folder = staging / "saved_model"
-        model.save(model_file)
+        stored = store_model(model, staging, modules)
         job = {
-            "model": str(model_file),
+            **stored,
             "folder": str(folder),
             "inputs": inputs,
             "endpoints": further,
             "weights": weights,
             "warm_up": warmup,
             "integer_bound": find_integer_bound(model),
-            "modules": list(modules or ()),
-            "custom_objects": [
-                list(x) for x in find_custom_objects(model_file)
-            ],
-            "settings": _global_settings(),
         }
         job_file = staging / "job.json"
         job_file.write_text(json.dumps(job))
@@ -150,7 +142,7 @@ def export_saved_model(
         seconds = run_tensorflow_process(
             arguments, f"Exporting to {target}", verbose=verbose
         )
-        model_file.unlink(missing_ok=True)
+        pathlib.Path(stored["model"]).unlink(missing_ok=True)
         tokenizer = write_tokenizer(model, folder / "assets.extra")
         description = {
             **describe_model(model, tokenizer, further, weights),
@@ -204,17 +196,6 @@ def _report(target, description, seconds):
             line += f", mean divergence {divergence:.1e} nats"
         lines.append(line)
     return "\n".join(lines)
-
-
-def _global_settings():
-    """Return the settings that layers read when they are built anew."""
-    policy = keras.config.dtype_policy()
-    return {
-        "floatx": keras.config.floatx(),
-        "epsilon": keras.config.epsilon(),
-        "image_data_format": keras.config.image_data_format(),
-        "dtype_policy": keras.dtype_policies.serialize(policy),
-    }
 
 
 def _size(folder):

@@ -4,7 +4,6 @@ Run as `python -m keras_moe.export.saved_model_writer <job.json>` with
 KERAS_BACKEND=tensorflow.
 """
 
-import importlib
 import json
 import pathlib
 import sys
@@ -12,7 +11,6 @@ import sys
 import keras
 
 from keras_moe.export.child_process import STAGE_PREFIX
-from keras_moe.export.custom_objects import import_custom_objects
 from keras_moe.export.endpoints import Endpoint
 from keras_moe.export.endpoints import find_function
 from keras_moe.export.model_inputs import ModelInput
@@ -20,6 +18,7 @@ from keras_moe.export.model_inputs import pack_model_inputs
 from keras_moe.export.model_outputs import name_outputs
 from keras_moe.export.optional_inputs import by_name
 from keras_moe.export.quantized_experts import quantize_experts
+from keras_moe.export.stored_model import load_stored_model
 from keras_moe.export.warm_up import write_warm_up
 from keras_moe.ops.all_layers import all_layers
 
@@ -31,18 +30,7 @@ def write_saved_model(job):
         job: dict, as `export_saved_model` writes it.
     """
     _say("loading the model")
-    for module in job["modules"]:
-        importlib.import_module(module)
-    custom_objects = import_custom_objects(job["custom_objects"])
-    _apply_settings(job["settings"])
-    # The file comes from the parent process, so its lambdas are as
-    # trustworthy as the parent. Training state is not needed.
-    model = keras.saving.load_model(
-        job["model"],
-        custom_objects=custom_objects,
-        compile=False,
-        safe_mode=False,
-    )
+    model = load_stored_model(job)
     if job["weights"] == "int8":
         _say("rounding the experts")
         quantize_experts(model)
@@ -133,16 +121,6 @@ def _to_float32(tensor):
     ):
         return keras.ops.cast(tensor, "float32")
     return tensor
-
-
-def _apply_settings(settings):
-    """Take over the settings of the parent process."""
-    keras.config.set_floatx(settings["floatx"])
-    keras.config.set_epsilon(settings["epsilon"])
-    keras.config.set_image_data_format(settings["image_data_format"])
-    keras.config.set_dtype_policy(
-        keras.dtype_policies.deserialize(settings["dtype_policy"])
-    )
 
 
 def _say(stage):
