@@ -31,7 +31,8 @@ def zero_padding(values, padding_mask):
     if padding_mask is None:
         return values
     padding_mask = ops.cast(padding_mask, "bool")
-    return ops.where(padding_mask[..., None], values, 0)
+    # Not `padding_mask[..., None]`, which LiteRT has for numbers only.
+    return ops.where(ops.expand_dims(padding_mask, -1), values, 0)
 
 
 def clean_padding(values, padding_mask):
@@ -58,7 +59,7 @@ def clean_padding(values, padding_mask):
     """
     if padding_mask is None:
         return values
-    padding_mask = ops.cast(padding_mask, "bool")[..., None]
+    padding_mask = ops.expand_dims(ops.cast(padding_mask, "bool"), -1)
     dtype = backend.standardize_dtype(values.dtype)
     ordinary = ops.abs(values) <= (
         LARGEST_FLOAT16 if dtype == "float16" else LARGEST

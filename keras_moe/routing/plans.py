@@ -143,12 +143,12 @@ def hide_padding(plan, padding_mask, num_experts):
     if scores is not None:
         padding_mask = scores.padding_mask
     plan = plan._replace(scores=scores)
+    # Not `padding_mask[..., None]`, which LiteRT has for numbers only.
+    real = ops.expand_dims(padding_mask, -1)
     if plan.free_outputs is not None:
-        free_outputs = ops.where(
-            padding_mask[..., None], plan.free_outputs, 0.0
-        )
+        free_outputs = ops.where(real, plan.free_outputs, 0.0)
         plan = plan._replace(free_outputs=free_outputs)
-    return keep_pairs(plan, padding_mask[..., None], num_experts)
+    return keep_pairs(plan, real, num_experts)
 
 
 def hide_in_scores(scores, padding_mask):

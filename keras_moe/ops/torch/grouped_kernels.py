@@ -17,6 +17,9 @@ from keras_moe.ops.torch.side_by_side import side_by_side
 def grouped_rows(
     inputs, kernels, group_sizes, transpose_kernels, implementation
 ):
+    if torch.compiler.is_exporting():
+        # A program must run where this package is not installed.
+        return split_rows(inputs, kernels, group_sizes, transpose_kernels)
     return _grouped_rows(
         inputs, kernels, group_sizes, transpose_kernels, implementation
     )
@@ -47,6 +50,16 @@ def outer_by_group(inputs, cotangents, group_sizes, each):
 
     each(product, _groups(group_sizes))
     return sums
+
+
+def split_rows(inputs, kernels, group_sizes, transpose_kernels):
+    if transpose_kernels:
+        kernels = kernels.transpose(1, 2)
+    sizes = group_sizes.tolist()
+    *groups, rest = torch.split(inputs, [*sizes, inputs.shape[0] - sum(sizes)])
+    products = [rows @ kernels[i] for i, rows in enumerate(groups)]
+    past_the_sum = rest.new_zeros((rest.shape[0], kernels.shape[2]))
+    return torch.cat([*products, past_the_sum])
 
 
 def one_by_one(product, groups):

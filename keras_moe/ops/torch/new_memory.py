@@ -36,8 +36,9 @@ def new_memory(shape, like):
     (2, 3)
     """
     tensor = like.new_empty(shape)
-    if _MADV_HUGEPAGE and tensor.nbytes >= 2 * HUGE_PAGE:
-        if tensor.device.type == "cpu" and not _is_fake(tensor):
+    # A fake tensor may have no number of bytes: `torch.export` leaves it open.
+    if _MADV_HUGEPAGE and not _is_fake(tensor):
+        if tensor.nbytes >= 2 * HUGE_PAGE and tensor.device.type == "cpu":
             _advise_huge_pages(tensor)
     return tensor
 
