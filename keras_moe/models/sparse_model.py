@@ -75,6 +75,42 @@ class SparseModel(CreationOrder):
                 stacklevel=2,
             )
 
+    def export(
+        self,
+        filepath,
+        format="tf_saved_model",
+        verbose=None,
+        input_signature=None,
+        **kwargs,
+    ):
+        """Export the model from any backend: `keras_moe.export.export_model`.
+
+        Args:
+            filepath: string or `pathlib.Path`.
+            format: `"tf_saved_model"`, `"onnx"`, `"openvino"`, `"litert"` or
+                `"torch"`.
+            verbose: bool, whether to show progress; `None` means `True`.
+            input_signature: dict from input name to `keras.InputSpec`, to
+                fix sizes that the model leaves open; or a list of one, as
+                Keras takes it.
+            **kwargs: of `keras_moe.export.export_model`.
+
+        Returns:
+            A `pathlib.Path`.
+        """
+        from keras_moe.export import export_model
+
+        if isinstance(input_signature, (list, tuple)):
+            (input_signature,) = input_signature
+        return export_model(
+            self,
+            filepath,
+            format,
+            input_signature=input_signature,
+            verbose=verbose is not False,
+            **kwargs,
+        )
+
     def quantizable_layers(self):
         """List the layers that `quantize` may change.
 
