@@ -53,14 +53,23 @@ def find_problems(model, answers, functions, weights=None):
             served, expected = answer.served[name], answer.expected[name]
             if len(np.atleast_1d(served)) == len(rows):
                 served, expected = served[~rows], expected[~rows]
-            cause = _compare(served, expected, exact)
+            cause = describe_difference(served, expected, exact)
             if cause:
                 problems.append(f"{answer.signature}, {name}: {cause}")
     return problems
 
 
-def _compare(served, expected, exact):
-    """Say how two arrays differ, `None` if rounding explains it."""
+def describe_difference(served, expected, exact):
+    """Say how two arrays differ.
+
+    Args:
+        served: array.
+        expected: array of the same shape.
+        exact: bool, whether both were computed in float32 or better.
+
+    Returns:
+        A string; `None` if rounding explains the difference.
+    """
     if served.size == 0:
         return None
     if not is_float(served):

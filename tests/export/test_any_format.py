@@ -34,7 +34,7 @@ def check_other_shapes(model, path, format, folder):
         describe_model_inputs(model), ((2, 9), (5, 1)), 20, seed=1
     )
     return check_file(
-        model, FORMATS[format], path, samples, None, folder, verbose=False
+        model, FORMATS[format], path, samples, folder, verbose=False
     )
 
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from keras_moe.export.saved_model_runner import draw_input
+from keras_moe.export.request_samples import draw_input
 
 # Inputs of one sequence, such as `encoder_token_ids` and
 # `encoder_padding_mask`, are equally long.
