@@ -30,6 +30,8 @@ class SparseBackbone(SparseModel):
             cls.__doc__ = with_arguments(cls.__doc__, cls.arguments_class)
 
     def __init__(self, *args, **kwargs):
+        if kwargs.get("trainable"):  # Keras would unfreeze what is frozen.
+            del kwargs["trainable"]
         super().__init__(*args, **kwargs)
         layers = all_layers(self)
         pool_rules([each for each in layers if isinstance(each, Router)])

@@ -115,3 +115,11 @@ def test_adapters_are_trained_and_used_while_decoding(family, tmp_path):
         np.concatenate([each.ravel() for each in other.get_weights()]),
         np.concatenate([each.ravel() for each in model.get_weights()]),
     )
+
+
+def test_a_router_that_is_frozen_stays_so_in_a_copy():
+    task = small_backbones.make_task("mixtral", router={"trainable": False})
+    copy = type(task.backbone).from_config(task.backbone.get_config())
+    for backbone in (task.backbone, copy):
+        paths = [each.path for each in backbone.trainable_variables]
+        assert not [path for path in paths if "router" in path]
