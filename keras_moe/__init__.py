@@ -26,6 +26,7 @@ __all__ = [
     "ops",
     "routing",
     "serving",
+    "surgery",
     "testing",
     "visualization",
 ]

@@ -34,6 +34,7 @@ ROOMS = (
     "models",
     "visualization",
     "callbacks",
+    "surgery",
     "export",
     "serving",
     "cli",

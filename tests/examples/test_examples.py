@@ -19,6 +19,7 @@ SMALL = {
     "custom_router.py": (["--epochs=1"], "exported: largest difference"),
     "mixture_of_1991.py": (["--epochs=2"], "Regions of the experts"),
     "export_and_serve.py": ([], "difference to Keras"),
+    "upcycle.py": (["--dense-steps=2", "--steps=2"], "sparse: loss"),
 }
 
 
