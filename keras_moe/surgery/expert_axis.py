@@ -113,7 +113,8 @@ def mix_variable(old, new, mixture):
     [[1.0, 2.0, 1.5]]
     """
     if tuple(old.shape) == tuple(new.shape):
-        new.assign(old)
+        # A copy: JAX gives the memory of variables away when it trains.
+        new.assign(np.array(ops.convert_to_numpy(old)))
         return False
     pairs = [*zip(new.shape, old.shape, strict=True)]
     axes = [axis for axis, sizes in enumerate(pairs) if sizes[0] != sizes[1]]

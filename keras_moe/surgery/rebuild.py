@@ -3,6 +3,7 @@
 import collections
 
 import keras
+import numpy as np
 
 from keras_moe.layers.sparse_moe import SparseMoE
 from keras_moe.ops.all_layers import all_layers
@@ -128,6 +129,11 @@ def copy_state(old, new):
         new.trainable = old.trainable
     store: dict = {}
     old.save_own_variables(store)
+    # JAX gives the memory of variables away when it trains: share none.
+    store = {
+        name: np.array(keras.ops.convert_to_numpy(value))
+        for name, value in store.items()
+    }
     try:
         if store:
             new.load_own_variables(store)

@@ -89,3 +89,14 @@ def test_a_router_that_two_layers_share_is_refused(tokens):
     model = keras.Model(inputs, SparseMoE(4, 6, router=router)(x))
     with pytest.raises(ValueError, match="part of one layer each.*router"):
         add_experts(model, 1, sources=[0])
+
+
+def test_a_new_model_is_whole_after_the_given_one_is_trained(tokens, run):
+    inputs = keras.Input(tokens.shape[1:])
+    x = keras.layers.Dense(8, name="other")(inputs)
+    dense = keras.Model(inputs, FeedForward(6, gated=False)(x))
+    sparse = upcycle(dense, 4)
+    before = run(sparse, tokens)
+    dense.compile("sgd", "mean_squared_error")
+    dense.train_on_batch(tokens, tokens)
+    np.testing.assert_array_equal(run(sparse, tokens), before)
