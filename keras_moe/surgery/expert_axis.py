@@ -71,20 +71,40 @@ def mix_router(old, new, mixture):
     >>> bool(np.all(kernel[:, 0] == kernel[:, 1]))
     True
     """
-    new_bias = None
-    if not getattr(old, "use_bias", True):
-        new_bias = getattr(new, "bias", None)
-    weights = [each for each in new.weights if each is not new_bias]
-    mixed = [
-        mix_variable(*pair, mixture)
-        for pair in zip(old.weights, weights, strict=True)
-    ]
+    pairs = pair_router_weights(old, new)
+    mixed = [mix_variable(*pair, mixture) for pair in pairs]
     if not any(mixed):
         raise ValueError(
             "Expected a router with weights for each expert. Received: "
             f"{type(old).__name__}, which has none. Use a router that learns, "
             "such as `TopKRouter`."
         )
+
+
+def pair_router_weights(old, new):
+    """Pair the weights of two routers of different numbers of experts.
+
+    Args:
+        old: built `keras_moe.layers.Router`.
+        new: router of the same class, which may have a bias that `old` lacks.
+
+    Returns:
+        list of pairs of `keras.Variable`, without that bias.
+
+    Example:
+
+    >>> from keras_moe.layers import TopKRouter
+    >>> old, new = TopKRouter(2), TopKRouter(4, use_bias=True)
+    >>> old.build((None, 3)), new.build((None, 3))
+    (None, None)
+    >>> [each.name for each, _ in pair_router_weights(old, new)]
+    ['kernel']
+    """
+    new_bias = None
+    if not getattr(old, "use_bias", True):
+        new_bias = getattr(new, "bias", None)
+    weights = [each for each in new.weights if each is not new_bias]
+    return [*zip(old.weights, weights, strict=True)]
 
 
 def mix_variable(old, new, mixture):
@@ -112,22 +132,49 @@ def mix_variable(old, new, mixture):
     >>> ops.convert_to_numpy(new).tolist()
     [[1.0, 2.0, 1.5]]
     """
-    if tuple(old.shape) == tuple(new.shape):
+    axis = expert_axis(old, new, mixture.shape)
+    if axis is None:
         # A copy: JAX gives the memory of variables away when it trains.
         new.assign(np.array(ops.convert_to_numpy(old)))
         return False
+    values = ops.convert_to_numpy(old)
+    values = values.astype(np.promote_types(values.dtype, "float32"))
+    values = np.moveaxis(values, axis, 0)
+    values = np.tensordot(mixture.astype(values.dtype), values, axes=1)
+    new.assign(np.moveaxis(values, 0, axis))
+    return True
+
+
+def expert_axis(old, new, sizes):
+    """Find the axis of the experts in a variable.
+
+    Args:
+        old: `keras.Variable`.
+        new: `keras.Variable` of the same layer with other experts.
+        sizes: pair of ints, the numbers of experts of `new` and `old`.
+
+    Returns:
+        int; `None` if both have the same shape.
+
+    Raises:
+        ValueError: If the shapes differ in another way.
+
+    Example:
+
+    >>> import keras
+    >>> old, new = keras.Variable([[1.0, 2.0]]), keras.Variable([[1.0] * 3])
+    >>> expert_axis(old, new, (3, 2))
+    1
+    """
     pairs = [*zip(new.shape, old.shape, strict=True)]
-    axes = [axis for axis, sizes in enumerate(pairs) if sizes[0] != sizes[1]]
-    if [pairs[axis] for axis in axes] != [mixture.shape]:
+    axes = [axis for axis, (a, b) in enumerate(pairs) if a != b]
+    if not axes:
+        return None
+    if [pairs[axis] for axis in axes] != [tuple(sizes)]:
         raise ValueError(
             "Expected weights with one axis for the experts. Received: "
             f"{old.path} of shape {tuple(old.shape)}, and "
-            f"{tuple(new.shape)} with {mixture.shape[0]} experts. Use a "
+            f"{tuple(new.shape)} with {sizes[0]} experts. Use a "
             "router whose weights have a column for each expert."
         )
-    values = ops.convert_to_numpy(old)
-    values = values.astype(np.promote_types(values.dtype, "float32"))
-    values = np.moveaxis(values, axes[0], 0)
-    values = np.tensordot(mixture.astype(values.dtype), values, axes=1)
-    new.assign(np.moveaxis(values, 0, axes[0]))
-    return True
+    return axes[0]
