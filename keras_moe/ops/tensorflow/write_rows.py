@@ -1,9 +1,15 @@
-"""Write each row at a place of its own on TensorFlow: by indices."""
+"""Write each row at a place of its own. The one file that uses `tf.raw_ops`.
+
+On a CPU `tf.tensor_scatter_nd_update` copies all of its inputs, for every token
+of a loop; there is no public function of the operation that adds in place.
+"""
 
 import tensorflow as tf
 from keras import ops
 
 from keras_moe.ops.tensorflow.xla_context import compiling_with_xla
+
+add_in_place = getattr(tf.raw_ops, "ScatterNdNonAliasingAdd", None)
 
 
 def write_rows(inputs, updates, starts, axis):
@@ -11,11 +17,9 @@ def write_rows(inputs, updates, starts, axis):
     places = tf.meshgrid(*map(tf.range, sizes), indexing="ij")
     places[axis] += tf.reshape(starts, (-1, *[1] * axis))
     indices = tf.stack(places, axis=-1)
-    if tf.executing_eagerly() or compiling_with_xla():
+    if add_in_place is None or tf.executing_eagerly() or compiling_with_xla():
         return tf.tensor_scatter_nd_update(inputs, indices, updates)
-    # On a CPU that operation copies all of its inputs for every token of a
-    # loop. This one adds in place, and to zeros it adds exactly.
+    # To zeros it adds exactly.
     old = tf.gather_nd(inputs, indices)
-    add = tf.raw_ops.ScatterNdNonAliasingAdd
-    without = add(input=inputs, indices=indices, updates=-old)
-    return add(input=without, indices=indices, updates=updates)
+    zeroed = add_in_place(input=inputs, indices=indices, updates=-old)
+    return add_in_place(input=zeroed, indices=indices, updates=updates)
