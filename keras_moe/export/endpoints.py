@@ -13,6 +13,7 @@ from keras_moe.export.signatures import signatures_of
 # What a SavedModel has anyway.
 TAKEN = frozenset(
     {
+        "model_variables",
         "non_trainable_variables",
         "serve",
         "serving_default",

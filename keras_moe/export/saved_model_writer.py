@@ -22,6 +22,8 @@ from keras_moe.export.stored_model import load_stored_model
 from keras_moe.export.warm_up import write_warm_up
 from keras_moe.ops.all_layers import all_layers
 
+SIGNATURES = "keras_moe.export.signatures."
+
 
 def write_saved_model(job):
     """Load the model that a job names and write its SavedModel.
@@ -41,6 +43,9 @@ def write_saved_model(job):
     # Keras' own name, which TFSMLayer expects; `serving_default` is added as
     # its alias.
     archive.add_endpoint("serve", make_endpoint(model), _signature(inputs))
+    archive.add_variable_collection(
+        "model_variables", [x.value for x in model.variables]
+    )
     taken = {"serving_default": inputs}
     for each in job["endpoints"]:
         endpoint = Endpoint(*each)
@@ -51,9 +56,13 @@ def write_saved_model(job):
         if any(x.default is not None for x in inputs):
             function, ordered = by_name(function, inputs)
             signature = [_spec(x) for x in ordered]
-        archive.add_endpoint(endpoint.name, function, signature)
+        added = archive.add_endpoint(endpoint.name, function, signature)
+        if (endpoint.module or "").startswith(SIGNATURES):
+            # Keras looks here, or traces the function once more, to find its
+            # variables. Ours have none but the model's.
+            added.concrete_functions = ()
         taken[endpoint.name] = inputs
-    archive.write_out(job["folder"], verbose=False)
+    _write_out(archive, job["folder"])
     if job["warm_up"]:
         write_warm_up(job["folder"], taken, job["integer_bound"])
 
@@ -79,6 +88,14 @@ def make_endpoint(model, answer=None):
         return {name: _to_float32(x) for name, x in outputs.items()}
 
     return serve
+
+
+def _write_out(archive, folder):
+    """Write a SavedModel without the gradients, which nobody serves."""
+    import tensorflow as tf
+
+    options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
+    archive.write_out(folder, options=options, verbose=False)
 
 
 def _signature(inputs):
