@@ -19,10 +19,11 @@ def reference_pages() -> dict[str, str]:
 
 def example_pages() -> dict[str, str]:
     """Return a page with docstring and source for each of `examples/`."""
-    return {
-        f"examples/{script.stem}.md": _example_page(script)
-        for script in sorted((REPOSITORY / "examples").glob("*.py"))
-    }
+    pages = {}
+    for script in sorted((REPOSITORY / "examples").rglob("*.py")):
+        path = script.relative_to(REPOSITORY).as_posix()
+        pages[f"{path.removesuffix('.py')}.md"] = _example_page(script, path)
+    return pages
 
 
 def _index(rooms: list[Room]) -> str:
@@ -63,13 +64,13 @@ def _table(title: str, rows: Mapping[str, str | None]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _example_page(script: Path) -> str:
+def _example_page(script: Path, path: str) -> str:
     source = script.read_text(encoding="utf-8")
     return "\n".join(
         [
             f"# {script.name}\n",
             f"{ast.get_docstring(ast.parse(source))}\n",
-            f'```python title="examples/{script.name}"',
+            f'```python title="{path}"',
             f"{source}```\n",
         ]
     )

@@ -98,8 +98,10 @@ def test_a_name_is_followed_to_where_it_is_defined():
 
 def test_each_example_has_a_page_with_its_docstring_and_source():
     pages = load("reference").example_pages()
-    scripts = sorted(REPOSITORY.glob("examples/*.py"))
-    assert [f"examples/{script.stem}.md" for script in scripts] == list(pages)
+    scripts = sorted(REPOSITORY.glob("examples/**/*.py"))
+    assert [REPOSITORY / path for path in pages] == [
+        script.with_suffix(".md") for script in scripts
+    ]
     for script, page in zip(scripts, pages.values(), strict=True):
         source = script.read_text(encoding="utf-8")
         assert page.startswith(f"# {script.name}\n\n{source[3:40]}")

@@ -3,6 +3,7 @@
 python -m tests.serving.page.screenshots http://127.0.0.1:8501/
 """
 
+import json
 import sys
 from pathlib import Path
 
@@ -15,16 +16,16 @@ PICTURES = {
     "page_dark.png": {"width": 1200, "height": 900, "scheme": "dark"},
     "page_phone.png": {"width": 360, "height": 780},
 }
+INPUTS = {"prompt": '    """Return the ', "max_new_tokens": 160, "seed": 1}
 
 
 def take(browser, url, path, settings):
     page = browser.open(url, **settings)
     page.until("!document.querySelector('#form').hidden")
-    page.evaluate(
-        "document.querySelector('#prompt').value = 'def __init__(self, ';"
-        "document.querySelector('#max_new_tokens').value = 200;"
-        "document.querySelector('#start').click()"
-    )
+    for name, value in INPUTS.items():
+        field = f"document.querySelector('#{name}')"
+        page.evaluate(f"{field}.value = {json.dumps(value)}")
+    page.evaluate("document.querySelector('#start').click()")
     page.until("!document.querySelector('#load').hidden")
     page.until("document.querySelector('#stop').disabled", seconds=120)
     page.evaluate(
