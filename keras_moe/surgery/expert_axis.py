@@ -71,8 +71,10 @@ def mix_router(old, new, mixture):
     >>> bool(np.all(kernel[:, 0] == kernel[:, 1]))
     True
     """
-    pairs = pair_router_weights(old, new)
-    mixed = [mix_variable(*pair, mixture) for pair in pairs]
+    mixed = [
+        mix_variable(one, other, mixture)
+        for one, other in pair_router_weights(old, new)
+    ]
     if not any(mixed):
         raise ValueError(
             "Expected a router with weights for each expert. Received: "

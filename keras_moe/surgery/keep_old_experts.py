@@ -92,12 +92,12 @@ class KeepOldExperts(keras.callbacks.Callback):
 def _kept_of(old, new):
     """List (variable, values before the new experts, after them, new ones)."""
     pairs = [*zip(old.experts.weights, new.experts.weights, strict=True)]
-    kept = [_keep(*pair, old.experts, new.experts, old) for pair in pairs]
+    kept = [_keep(a, b, old.experts, new.experts, old) for a, b in pairs]
     pairs = pair_router_weights(old.router, new.router)
     if len(pairs) < len(new.router.weights):  # Without a bias is with zeros.
         zeros = keras.Variable(np.zeros(old.num_experts, "float32"))
         pairs.append((zeros, new.router.bias))
-    return kept + [_keep(*pair, old.router, new.router, old) for pair in pairs]
+    return kept + [_keep(a, b, old.router, new.router, old) for a, b in pairs]
 
 
 def _keep(old_variable, variable, old_part, part, layer):
