@@ -21,5 +21,7 @@ def write_rows(inputs, updates, starts, axis):
         return tf.tensor_scatter_nd_update(inputs, indices, updates)
     # To zeros it adds exactly.
     old = tf.gather_nd(inputs, indices)
-    zeroed = add_in_place(input=inputs, indices=indices, updates=-old)
+    # Not before the last token's attention has read: what is new waits for it.
+    with tf.control_dependencies([updates]):
+        zeroed = add_in_place(input=inputs, indices=indices, updates=-old)
     return add_in_place(input=zeroed, indices=indices, updates=updates)
