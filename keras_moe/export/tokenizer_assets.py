@@ -4,7 +4,8 @@ import json
 import pathlib
 from typing import NamedTuple
 
-BYTES = 256
+from keras_moe.export.signatures.byte_text import works_on_bytes
+
 TOKENIZER_FOLDER = "tokenizer"
 CHAT_TEMPLATE = "chat_template.jinja"
 
@@ -40,8 +41,10 @@ def write_tokenizer(model, folder):
     preprocessor = getattr(model, "preprocessor", None)
     tokenizer = getattr(preprocessor, "tokenizer", None)
     if tokenizer is None:
-        kind = {"kind": "bytes"} if _reads_bytes(model) else None
-        return TokenizerAssets(kind, None, [])
+        is_bytes = hasattr(model, "generate") and works_on_bytes(model)
+        return TokenizerAssets(
+            {"kind": "bytes"} if is_bytes else None, None, []
+        )
     files, description = _files_of(tokenizer)
     template = _chat_template(files)
     if template is not None:
@@ -55,12 +58,6 @@ def write_tokenizer(model, folder):
         f"{TOKENIZER_FOLDER}/{CHAT_TEMPLATE}" if template else None,
         _stop_token_ids(preprocessor),
     )
-
-
-def _reads_bytes(model):
-    backbone = getattr(model, "backbone", None)
-    size = getattr(backbone, "vocabulary_size", None)
-    return size == BYTES and hasattr(model, "generate")
 
 
 def _files_of(tokenizer):

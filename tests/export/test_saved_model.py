@@ -158,6 +158,7 @@ def test_a_version_that_answers_otherwise_is_not_published(
 
 @pytest.mark.once
 @pytest.mark.slow
+@pytest.mark.exhaustive
 def test_a_full_disk_leaves_the_old_version(
     language_model, old_version, monkeypatch
 ):
