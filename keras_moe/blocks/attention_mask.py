@@ -36,4 +36,6 @@ def causal_mask(
         visible = visible[None]
     if padding_mask is None:
         return visible
-    return ops.logical_and(visible, ops.cast(padding_mask, "bool")[:, None])
+    # Not `[:, None]`, which LiteRT lacks for open sizes.
+    real = ops.expand_dims(ops.cast(padding_mask, "bool"), 1)
+    return ops.logical_and(visible, real)

@@ -175,7 +175,7 @@ class T5Attention(keras.layers.Layer):
             context = clean_padding(context, context_mask)
         if context_mask is not None:
             attention_mask = join_masks(
-                attention_mask, context_mask[:, None, :]
+                attention_mask, ops.expand_dims(context_mask, 1)
             )
         keys_values = self.project_keys_values(context)
         return self.attend(

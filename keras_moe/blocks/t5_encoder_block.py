@@ -1,6 +1,7 @@
 """T5 encoder block: self-attention, then a feed-forward block."""
 
 import keras
+from keras import ops
 
 from keras_moe.blocks.t5_block import T5Block
 from keras_moe.ops.padding import clean_padding
@@ -61,7 +62,9 @@ class T5EncoderBlock(T5Block):
         **routing_inputs,
     ):
         padding_mask = join_masks(padding_mask, mask, inputs_mask)
-        visible = None if padding_mask is None else padding_mask[:, None, :]
+        visible = None
+        if padding_mask is not None:
+            visible = ops.expand_dims(padding_mask, 1)  # (B, L) -> (B, 1, L)
         inputs = clean_padding(inputs, padding_mask)
 
         def attend(attention, x):

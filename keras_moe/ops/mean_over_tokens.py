@@ -21,7 +21,7 @@ def mean_over_tokens(inputs, padding_mask):
     >>> float(mean_over_tokens(inputs, mask)[0, 0])
     2.0
     """
-    is_real = ops.cast(padding_mask, "bool")[:, :, None]
+    is_real = ops.expand_dims(ops.cast(padding_mask, "bool"), -1)
     total = ops.sum(
         ops.where(is_real, ops.cast(inputs, "float32"), 0.0), axis=1
     )

@@ -31,7 +31,7 @@ def zero_padding(values, padding_mask):
     if padding_mask is None:
         return values
     padding_mask = ops.cast(padding_mask, "bool")
-    # Not `padding_mask[..., None]`, which LiteRT has for numbers only.
+    # Not `padding_mask[..., None]`, which LiteRT lacks for open sizes.
     return ops.where(ops.expand_dims(padding_mask, -1), values, 0)
 
 

@@ -143,7 +143,7 @@ def hide_padding(plan, padding_mask, num_experts):
     if scores is not None:
         padding_mask = scores.padding_mask
     plan = plan._replace(scores=scores)
-    # Not `padding_mask[..., None]`, which LiteRT has for numbers only.
+    # Not `padding_mask[..., None]`, which LiteRT lacks for open sizes.
     real = ops.expand_dims(padding_mask, -1)
     if plan.free_outputs is not None:
         free_outputs = ops.where(real, plan.free_outputs, 0.0)

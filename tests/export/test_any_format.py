@@ -31,7 +31,7 @@ def skip_without(format):
 def check_other_shapes(model, path, format, folder):
     """Compare a file with its model on shapes that the export did not try."""
     samples = draw_samples(
-        describe_model_inputs(model), ((2, 9), (5, 1)), 20, seed=1
+        describe_model_inputs(model), ((2, 9), (5, 2)), 20, seed=1
     )
     return check_file(
         model, FORMATS[format], path, samples, folder, verbose=False
@@ -39,6 +39,7 @@ def check_other_shapes(model, path, format, folder):
 
 
 @pytest.mark.slow
+@pytest.mark.sweep(first=0)
 @pytest.mark.parametrize("format", FORMATS)
 def test_a_file_answers_as_the_model_at_any_shape(format, tmp_path):
     skip_without(format)
@@ -56,7 +57,11 @@ def test_a_file_answers_as_the_model_at_any_shape(format, tmp_path):
 @pytest.mark.parametrize("family", ALL)
 def test_every_family_leaves_in_every_format(family, format, tmp_path):
     skip_without(format)
-    model = make_task(family)
+    changes = {}
+    if format == "litert" and "switch" in family:
+        # LiteRT has no capacity in inference.
+        changes = {"router": {"capacity": None}}
+    model = make_task(family, **changes)
     path = tmp_path / f"model{FORMATS[format].suffix}"
     export_model(model, path, format, verbose=False)
     assert check_other_shapes(model, path, format, tmp_path) < 1e-5

@@ -4,6 +4,7 @@ import importlib.util
 
 from keras_moe.experts.grouped_dense import GroupedDense
 from keras_moe.export.formats.table import FORMATS
+from keras_moe.layers.router import Router
 from keras_moe.ops.all_layers import all_layers
 
 # Converters keep weights as float32, whatever they are in the model.
@@ -67,6 +68,19 @@ def refuse_models(model, name):
             "'tf_saved_model', 'openvino' or 'torch'."
         )
     for layer in all_layers(model):
+        if (
+            name == "litert"
+            and isinstance(layer, Router)
+            and layer.capacity is not None
+            and layer.capacity.eval_factor is not None
+        ):
+            raise ValueError(
+                "Expected a model that drops no tokens in inference for "
+                "format='litert', which cannot divide the length of a row. "
+                f"Received: {layer.capacity} of {layer.path}. Build the model "
+                "with a capacity of eval_factor=None and load the weights, or "
+                "use another format."
+            )
         if isinstance(layer, GroupedDense) and layer.implementation != "auto":
             raise ValueError(
                 f"Expected implementation='auto' for format={name!r}, as "

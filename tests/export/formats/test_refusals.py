@@ -10,6 +10,8 @@ from keras_moe.export.formats.refusals import find_format
 from keras_moe.export.formats.refusals import refuse_models
 from keras_moe.export.formats.table import FORMATS
 from keras_moe.layers import SparseMoE
+from keras_moe.layers import TopKRouter
+from keras_moe.routing import Capacity
 
 pytestmark = pytest.mark.once
 
@@ -62,6 +64,18 @@ def test_a_model_that_is_too_large_for_the_file_is_refused(monkeypatch):
     monkeypatch.setitem(refusals.FORMATS, "onnx", limited)
     with pytest.raises(ValueError, match="at most 63 bytes.*Received: 64"):
         refuse_models(model, "onnx")
+
+
+def test_litert_refuses_a_capacity_in_inference():
+    def model(capacity):
+        router = TopKRouter(2, capacity=capacity)
+        layer = SparseMoE(2, 4, router=router)
+        return keras.Sequential([keras.Input((3, 4)), layer])
+
+    with pytest.raises(ValueError, match="drops no tokens.*eval_factor=2.0"):
+        refuse_models(model(Capacity(eval_factor=2.0)), "litert")
+    refuse_models(model(Capacity(eval_factor=2.0)), "onnx")
+    refuse_models(model(Capacity(factor=2.0)), "litert")
 
 
 def test_an_implementation_of_this_backend_is_refused():
