@@ -95,31 +95,26 @@ def split(requests, merged, outputs):
     """
     if len(requests) == 1:
         return [outputs]
-    signature = requests[0].signature
-    widths = _output_widths(merged)
     parts, start = [], 0
     for request in requests:
-        own_widths = _output_widths(request.arrays)
         rows = slice(start, start + request.rows)
         start += request.rows
         parts.append(
             {
-                name: _cut(
-                    array[rows], signature.outputs[name], widths, own_widths
-                )
+                name: _cut(name, array[rows], request, merged)
                 for name, array in outputs.items()
             }
         )
     return parts
 
 
-def _cut(array, info, widths, own_widths):
+def _cut(name, array, request, merged):
     """Cut the second axis, if it is open and as wide as the tokens."""
-    is_open = info.shape is None or len(info.shape) > 1 and not info.shape[1]
+    shape = request.signature.outputs[name].shape
+    is_open = shape is None or len(shape) > 1 and shape[1] is None
     if is_open and array.ndim > 1:
-        for width, own in zip(widths, own_widths, strict=True):
-            if array.shape[1] == width:
-                return array[:, :own]
+        if array.shape[1] == _output_width(name, merged):
+            return array[:, : _output_width(name, request.arrays)]
     return array
 
 
@@ -129,14 +124,19 @@ def _flexible(signature):
     return {*names, *map(mask_of, names)}
 
 
-def _output_widths(arrays):
-    """List the widths that outputs have, the decoder's first."""
+def _output_width(name, arrays):
+    """Return how wide an output over tokens is; None without tokens."""
     new_tokens = arrays.get(MAX_NEW_TOKENS)
     added = 0 if new_tokens is None else int(new_tokens.max())
     if "prompt" in arrays:
-        return [max(map(len, arrays["prompt"].flat)) + added]
-    names = ("decoder_token_ids", "token_ids", "encoder_token_ids")
-    return [arrays[name].shape[1] + added for name in names if name in arrays]
+        return max(map(len, arrays["prompt"].flat)) + added
+    # Outputs are about the decoder, but for those that name the encoder.
+    if name.startswith("encoder_") and "encoder_token_ids" in arrays:
+        return arrays["encoder_token_ids"].shape[1]
+    for text in ("decoder_token_ids", "token_ids", "encoder_token_ids"):
+        if text in arrays:
+            return arrays[text].shape[1] + added
+    return None
 
 
 def _bucket(size):

@@ -100,6 +100,7 @@ class TextStream:
     def __init__(self, tokenizer, prompt):
         self._tokenizer = tokenizer
         self._prompt = list(prompt)
+        self._before = tokenizer.decode(self._prompt) if tokenizer else ""
         self._sent = ""
 
     @property
@@ -117,10 +118,9 @@ class TextStream:
         if self._tokenizer is None:
             return ""
         # With the prompt: a tokenizer may drop the space in front of a text.
-        before = self._tokenizer.decode(self._prompt)
         text = self._tokenizer.decode([*self._prompt, *token_ids])
-        if text.startswith(before):
-            text = text[len(before) :]
+        if text.startswith(self._before):
+            text = text[len(self._before) :]
         else:
             text = self._tokenizer.decode(list(token_ids))
         if not final:

@@ -54,7 +54,11 @@ def test_texts_and_their_answers_of_an_encoder_and_a_decoder():
     inputs = {f"{name}_token_ids": TEXT for name in names}
     inputs |= {f"{name}_padding_mask": TEXT for name in names}
     kind = signature(
-        outputs={"token_ids": TEXT, "lengths": ROW},
+        outputs={
+            "token_ids": TEXT,
+            "lengths": ROW,
+            "encoder_routed_experts": TEXT,
+        },
         **inputs,
         max_new_tokens=ROW,
     )
@@ -72,10 +76,13 @@ def test_texts_and_their_answers_of_an_encoder_and_a_decoder():
     outputs = {
         "token_ids": np.arange(16).reshape(2, 8),
         "lengths": np.array([4, 8]),
+        "encoder_routed_experts": np.arange(10).reshape(2, 5),
     }
     first, second = split(requests, merged, outputs)
     assert first["token_ids"].tolist() == [[0, 1, 2, 3]]
     assert second["token_ids"].tolist() == [[8, 9, 10, 11, 12, 13, 14, 15]]
+    assert first["encoder_routed_experts"].shape == (1, 5)
+    assert second["encoder_routed_experts"].tolist() == [[5, 6]]
     assert (first["lengths"].tolist(), second["lengths"].tolist()) == ([4], [8])
 
 

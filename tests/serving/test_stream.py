@@ -153,7 +153,9 @@ def test_a_client_that_goes_away_ends_its_stream(start):
 
 
 def test_a_stream_that_takes_too_long_ends_with_an_error(start):
-    client = start(limits={"stream_chunk": 1, "request_seconds": 0.3})
+    # A thousand pieces, each of which waits 10 ms for others: 10 seconds.
+    limits = {"stream_chunk": 1, "batch_timeout": 0.01, "request_seconds": 1.5}
+    client = start(limits=limits)
     events = client.stream(token_ids=[1], max_new_tokens=1000)
     assert events[-1][0] == "error"
     assert "too long" in events[-1][1]["error"]
