@@ -20,6 +20,7 @@ endif
 # ---- what the targets run ---------------------------------------------------
 
 RUN_COMMAND := $(VENV)/bin/keras-moe demo
+SERVE_COMMAND := $(VENV)/bin/keras-moe serve runs/demo/saved_model --name demo
 
 # Tests are many small programs: one worker per core, each of them with one
 # thread, beats one process whose thread pools share the cores.
@@ -119,11 +120,12 @@ $(STAMP)-docs: $(REQUIREMENTS) | $(VENV)/bin/python
 
 # ---- targets ----------------------------------------------------------------
 
-.PHONY: help run test test-rest test-all test-avx2 $(BACKENDS:%=test-%) \
+.PHONY: help run serve test test-rest test-all test-avx2 $(BACKENDS:%=test-%) \
 	benchmark docs lint format clean
 
 help:
 	@echo "make run [BACKEND=jax|torch|tensorflow]  train, sample, export, verify"
+	@echo "make serve                               the same, then a page for it"
 	@echo "make test                                the tests, on every backend"
 	@echo "make test-jax|test-torch|test-tensorflow the tests, on one backend"
 	@echo "make test-all                            exhaustive tests as well"
@@ -137,6 +139,11 @@ help:
 run: $(STAMP)-$(BACKEND)
 	@echo "==> $(RUN_COMMAND) (KERAS_BACKEND=$(BACKEND))"
 	@KERAS_BACKEND=$(BACKEND) $(RUN_COMMAND)
+
+# The demo trains once; a finished run is taken as it is.
+serve: run
+	@echo "==> $(SERVE_COMMAND)"
+	@$(SERVE_COMMAND)
 
 # $(call run_tests,<backends>,<marker expression>,<more pytest arguments>)
 # Keras reads KERAS_BACKEND once, at import: a process per backend. A failure

@@ -1,103 +1,100 @@
-"""Export a model from any backend and answer requests over HTTP.
+"""Train a model, export it, serve it, and ask for text over two protocols.
 
     KERAS_BACKEND=torch python examples/export_and_serve.py
 
-The folder that is written is what TensorFlow Serving expects. The small
-server below stands in for it on machines without one: it speaks the same
-`POST /v1/models/NAME:predict`, for one request on this machine, without Keras.
+The server is `keras-moe serve`; the folder and both clients work with
+TensorFlow Serving too. The four texts that are printed are the same.
 """
 
 import argparse
-import json
+import contextlib
 import pathlib
-import threading
+import socket
+import subprocess
+import sys
+import time
 import urllib.request
-from http.server import BaseHTTPRequestHandler
-from http.server import HTTPServer
 
-import keras
-import numpy as np
-
+from keras_moe.cli.fit import fit
+from keras_moe.cli.generate import continue_prompt
+from keras_moe.cli.language_model import ModelSize
+from keras_moe.cli.run_folder import RunFolder
+from keras_moe.cli.training import TrainingSettings
 from keras_moe.export import export_saved_model
-from keras_moe.export import verify_saved_model
-from keras_moe.models import MixtralBackbone
-from keras_moe.models import MixtralCausalLM
+
+CLIENTS = pathlib.Path(__file__).parent / "clients"
+PROMPT = "def __init__(self, "
 
 
-def make_server(folder, name):
-    """Serve a SavedModel's `serving_default` on a free local port."""
-    import tensorflow as tf
+@contextlib.contextmanager
+def served(path, name):
+    """Serve a folder of versions and yield the addresses, HTTP and gRPC."""
+    http, grpc = f"127.0.0.1:{free_port()}", f"127.0.0.1:{free_port()}"
+    command = [sys.executable, "-m", "keras_moe.cli", "serve", str(path)]
+    command += ["--name", name, "--port", http.rpartition(":")[2]]
+    command += ["--grpc-port", grpc.rpartition(":")[2]]
+    with subprocess.Popen(command) as process:
+        try:
+            wait_until_ready(f"http://{http}/readyz", process)
+            yield f"http://{http}", grpc
+        finally:
+            process.terminate()
 
-    loaded = tf.saved_model.load(str(folder))
-    signature = loaded.signatures["serving_default"]
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self):
-            if self.path != f"/v1/models/{name}:predict":
-                self.send_error(404)
-                return
-            length = int(self.headers["Content-Length"])
-            request = json.loads(self.rfile.read(length))
-            inputs = {
-                key: tf.constant(value, tf.int32)
-                for key, value in request["inputs"].items()
-            }
-            (outputs,) = signature(**inputs).values()
-            reply = json.dumps({"outputs": outputs.numpy().tolist()}).encode()
-            self.send_response(200)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(reply)))
-            self.end_headers()
-            self.wfile.write(reply)
+def wait_until_ready(url, process, seconds=120):
+    deadline = time.monotonic() + seconds
+    while process.poll() is None and time.monotonic() < deadline:
+        with contextlib.suppress(OSError):
+            urllib.request.urlopen(url, timeout=5).close()
+            return
+        time.sleep(0.1)
+    raise RuntimeError(f"The server did not answer {url}.")
 
-        def log_message(self, *arguments):
-            pass
 
-    return HTTPServer(("127.0.0.1", 0), Handler)
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def ask(client, *arguments):
+    """Run one of the two clients and return the text that it prints."""
+    command = [sys.executable, CLIENTS / client, *arguments]
+    return subprocess.run(
+        command, check=True, stdout=subprocess.PIPE, text=True
+    ).stdout.removesuffix("\n")
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--path", default="runs/served_mixtral")
+    parser.add_argument("--path", default="runs/export_and_serve")
+    parser.add_argument("--steps", type=int, default=60)
+    parser.add_argument("--new-tokens", type=int, default=40)
     arguments = parser.parse_args()
-    keras.utils.set_random_seed(0)
-
-    # Any trained model does; this one is small and untrained.
-    model = MixtralCausalLM(
-        MixtralBackbone(
-            vocabulary_size=256,
-            num_layers=2,
-            num_query_heads=4,
-            num_key_value_heads=2,
-            hidden_dim=32,
-            intermediate_dim=64,
-            num_experts=8,
-        )
-    )
     path = pathlib.Path(arguments.path)
-    folder = export_saved_model(model, path, overwrite=True)
-    result = verify_saved_model(model, path)
-    print(f"largest difference: {result.largest_difference:.1e}")
 
-    server = make_server(folder, path.name)
-    threading.Thread(target=server.handle_request, daemon=True).start()
-    token_ids = [list(b"import keras")]
-    inputs = {
-        "token_ids": token_ids,
-        "padding_mask": np.ones_like(token_ids).tolist(),
-    }
-    request = urllib.request.Request(
-        f"http://127.0.0.1:{server.server_port}/v1/models/{path.name}:predict",
-        json.dumps({"inputs": inputs}).encode(),
-    )
-    with urllib.request.urlopen(request, timeout=60) as response:
-        logits = np.array(json.load(response)["outputs"])
-    server.server_close()
-    print(f"logits over HTTP: {logits.shape}")
-    expected = keras.ops.convert_to_numpy(
-        model({name: np.array(value) for name, value in inputs.items()})
-    )
-    print(f"difference to Keras: {np.abs(logits - expected).max():.1e}")
+    # The model of `keras-moe train`, smaller and for a minute.
+    size = ModelSize(hidden_dim=64, num_layers=2, intermediate_dim=128)
+    settings = TrainingSettings(size=size, steps=arguments.steps)
+    model = fit(settings, RunFolder(path / "run"), overwrite=True)
+
+    versions = path / "saved_model"
+    folder = export_saved_model(model, versions, overwrite=True)
+    text = continue_prompt(model, PROMPT, arguments.new_tokens, "greedy")
+    print(f"in this process: {text.removeprefix(PROMPT)!r}")
+
+    with served(versions, "example") as (http, grpc):
+        options = ["--max-new-tokens", str(arguments.new_tokens)]
+        options += ["--version-folder", str(folder)]
+        over_http = ask("http_client.py", http, "example", PROMPT, *options)
+        print(f"over HTTP:       {over_http!r}")
+        over_grpc = ask("grpc_client.py", grpc, "example", PROMPT, *options)
+        print(f"over gRPC:       {over_grpc!r}")
+        options.append("--stream")
+        streamed = ask("http_client.py", http, "example", PROMPT, *options)
+        print(f"as a stream:     {streamed!r}")
+    texts = {over_http, over_grpc, streamed, text.removeprefix(PROMPT)}
+    print(f"all the same:    {len(texts) == 1}")
 
 
 if __name__ == "__main__":
