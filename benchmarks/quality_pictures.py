@@ -112,6 +112,8 @@ def _draw_losses(axes, recipes):
 
 
 def _draw_curves(axes, group, recipes):
+    from matplotlib.ticker import LogLocator
+
     axes.set_title(group.label, fontsize=9, pad=8)
     axes.grid(color="#DDDDDD", linewidth=0.7)
     axes.spines[["right", "top"]].set_visible(False)
@@ -128,7 +130,8 @@ def _draw_curves(axes, group, recipes):
             x = (np.arange(len(curves[0])) + 0.5) * length / len(curves[0])
         axes.plot(x, np.mean(curves, axis=0), line, color=colour)
     if group.logarithmic:
-        axes.set_yscale("log")
+        axes.set_yscale("log", subs=[])
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axes.yaxis.set_major_formatter("{x:g}")
         axes.yaxis.set_minor_formatter("")
     if by_position:

@@ -4,6 +4,7 @@ from typing import Any
 from typing import NamedTuple
 
 from keras_moe.balancing import ExpertBias
+from keras_moe.balancing import LoadBalancingLoss
 from keras_moe.cli.language_model import ModelSize
 from keras_moe.cli.training import TrainingSettings
 from keras_moe.models import MixtralBackbone
@@ -107,6 +108,7 @@ RECIPES = {
     "none": Recipe({"balancing": []}),
     "router_z_loss": Recipe({"balancing": ["router_z_loss"]}),
     "load_balancing_loss": Recipe({"balancing": ["load_balancing_loss"]}),
+    "load_balancing_loss(0.1)": Recipe({"balancing": [LoadBalancingLoss(0.1)]}),
     "mean_entropy_loss": Recipe({"balancing": ["mean_entropy_loss"]}),
     "importance_loss, load_loss": Recipe(
         {"balancing": ["importance_loss", "load_loss"]},

@@ -69,13 +69,14 @@ def by_recipe(runs, group):
 
     Returns:
         dict from a recipe's name to its runs; recipes without any are left
-        out.
+        out. Empty if there is nothing to compare.
     """
     found = {
         name: [run for run in runs if run["recipe"] == name]
         for name in group.recipes
     }
-    return {name: each for name, each in found.items() if each}
+    found = {name: each for name, each in found.items() if each}
+    return found if len(found) > 1 else {}
 
 
 def tables(runs):
@@ -113,8 +114,11 @@ def tables(runs):
 
 def _cell(values, digits):
     mean = np.mean(values)
+    text = f"{mean:.{digits}f}"
+    if len(values) == 1:
+        return text
     spread = np.max(np.abs(np.array(values) - mean))
-    return f"{mean:.{digits}f} ± {spread:.{digits}f}"
+    return f"{text} ± {spread:.{digits}f}"
 
 
 def draw(folder, runs):

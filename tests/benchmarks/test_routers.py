@@ -20,6 +20,7 @@ SIZES = Namespace(
     hidden_dim=4,
     intermediate_dim=2,
     training=False,
+    cpu_time=False,
 )
 
 
