@@ -101,7 +101,7 @@ def test_runs_that_are_there_are_not_repeated(compare, monkeypatch, tmp_path):
 
 
 @pytest.mark.exhaustive
-@pytest.mark.parametrize("group", ["balancing", "routers", "experts"])
+@pytest.mark.parametrize("group", ["balancing", "routers", "experts", "rate"])
 def test_every_recipe_trains(group, compare):
     runs = compare(group)
     recipes = load("quality_recipes").GROUPS[group].recipes
