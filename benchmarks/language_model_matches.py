@@ -72,6 +72,39 @@ def decoding(scale, backends):
         yield Match("decoding", case, "all", contestants, questions, 2)
 
 
+def exported(scale, backends):
+    """The same decoding by the `generate` of an export, on TensorFlow."""
+    for batch_size in (1, 8):
+        arguments = {
+            "sizes": scale.decoding,
+            "batch_size": batch_size,
+            "num_tokens": scale.decoded_tokens,
+        }
+        contestants = [
+            Contestant(
+                "exported",
+                "language_model:decode_exported",
+                arguments,
+                "tensorflow",
+            ),
+            *_contestants("decode", arguments, backends)[: len(backends)],
+        ]
+        questions = [
+            Question("exported / our best", "exported", "|".join(backends), 1.5)
+        ]
+        if "tensorflow" in backends:
+            questions.append(
+                Question(
+                    "exported / in-process TensorFlow",
+                    "exported",
+                    "tensorflow",
+                    1.1,
+                )
+            )
+        case = f"{scale.decoding} batch {batch_size}"
+        yield Match("exported", case, "tensorflow", contestants, questions)
+
+
 def _our_best(backends, target):
     what = "step / transformers' best"
     ours = "|".join(backends)

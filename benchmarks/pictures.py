@@ -24,6 +24,7 @@ TITLES = {
     "imbalance": "Uneven loads, no token dropped",
     "training": "Training a language model of two layers",
     "decoding": "Greedy decoding, four layers",
+    "exported": "The same decoding inside an export",
     "families": "Forward pass of each architecture",
     "imports": "Time to import",
 }

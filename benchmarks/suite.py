@@ -3,6 +3,7 @@
 from family_matches import families
 from import_matches import imports
 from language_model_matches import decoding
+from language_model_matches import exported
 from language_model_matches import training
 from layer_matches import experts
 from layer_matches import imbalance
@@ -20,6 +21,7 @@ SUITE = {
         imbalance,
         training,
         decoding,
+        exported,
         families,
         imports,
     )

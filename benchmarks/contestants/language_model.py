@@ -32,6 +32,43 @@ def decode_keras_moe(sizes, batch_size, num_tokens):
     return _decode(_keras_moe(sizes, DECODED_LAYERS), batch_size, num_tokens)
 
 
+def decode_exported(sizes, batch_size, num_tokens):
+    import tempfile
+
+    import tensorflow as tf
+
+    from keras_moe.export import export_saved_model
+
+    with tempfile.TemporaryDirectory() as folder:
+        version = export_saved_model(
+            _keras_moe(Sizes(*sizes), DECODED_LAYERS),
+            folder,
+            signatures=["generate"],
+            verify=False,
+            warmup=False,
+            verbose=False,
+        )
+        loaded = tf.saved_model.load(str(version))
+    prompts = tf.constant(draw(batch_size, PROMPT))
+    generate = loaded.signatures["generate"]
+
+    def step():
+        # What a server fills in from the signature's defaults.
+        return generate(
+            token_ids=prompts,
+            padding_mask=tf.ones_like(prompts),
+            max_new_tokens=tf.constant([num_tokens]),
+            temperature=tf.constant([0.0]),
+            top_k=tf.constant([0]),
+            top_p=tf.constant([1.0]),
+            seed=tf.constant([0]),
+            stop_token_ids=tf.constant([[-1]]),
+        )["token_ids"].numpy()
+
+    step.model = loaded  # Its functions do not keep its variables alive.
+    return Contestant(step)
+
+
 def decode_keras_hub(sizes, batch_size, num_tokens):
     sizes = Sizes(*sizes)
     return _decode(_keras_hub(sizes, DECODED_LAYERS), batch_size, num_tokens)

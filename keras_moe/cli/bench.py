@@ -19,7 +19,7 @@ def bench(
         list[str] | None,
         typer.Argument(
             help="layer, experts, tokens, imbalance, training, decoding, "
-            "families, imports; default: all."
+            "exported, families, imports; default: all."
         ),
     ] = None,
     backend: Annotated[

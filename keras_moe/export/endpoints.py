@@ -8,7 +8,7 @@ from typing import NamedTuple
 from keras_moe.export.model_inputs import ModelInput
 from keras_moe.export.model_inputs import read_spec
 from keras_moe.export.optional_inputs import with_defaults
-from keras_moe.export.signatures import signatures_of
+from keras_moe.export.signatures.signatures_of import signatures_of
 
 # What a SavedModel has anyway.
 TAKEN = frozenset(
