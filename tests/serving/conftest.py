@@ -35,6 +35,8 @@ DESCRIPTION = {
     "task": "causal_lm",
     "vocabulary_size": V,
     "num_experts": [NUM_EXPERTS] * NUM_LAYERS,
+    "sparse_layers": [*range(NUM_LAYERS)],
+    "signatures": ["generate", "router_stats"],
     "stop_token_ids": [],
     "tokenizer": {"kind": "bytes"},
 }

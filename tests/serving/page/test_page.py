@@ -1,5 +1,7 @@
 """The page in a browser, against a server of prepared answers."""
 
+import re
+
 import pytest
 
 pytestmark = pytest.mark.once
@@ -351,3 +353,18 @@ def test_nothing_is_wider_than_a_phone(server, visit):
         "[...document.querySelectorAll('button, select, textarea')]"
         ".filter((e) => e.offsetParent).every((e) => e.offsetHeight >= 24)"
     )
+
+
+def test_the_page_works_with_the_server_itself(browser, client):
+    page = browser.open(client.server.address)
+    page.until("!document.querySelector('#form').hidden")
+    start(page)
+    page.until("document.querySelector('#status').textContent.includes('64')")
+    assert page.text("#error") == ""
+    # The toy sends token t to experts t and t + 1 modulo 4.
+    page.evaluate(f"{SPANS}[0].click()")
+    details = page.text("#token-details")
+    first = int(re.search(r"id (\d+)", details)[1])
+    assert f"Layer 0: {first % 4} {(first + 1) % 4}" in details
+    assert page.problems == []
+    page.close()
