@@ -27,8 +27,8 @@ def causal_mask(
     >>> np.array(mask)[0].astype(int).tolist()
     [[1, 0, 0], [1, 1, 0], [0, 1, 1]]
     """
-    key_positions = key_positions[..., None, :]
-    distance = query_positions[..., None] - key_positions
+    key_positions = ops.expand_dims(key_positions, -2)
+    distance = ops.expand_dims(query_positions, -1) - key_positions
     visible = ops.logical_and(distance >= 0, key_positions >= 0)
     if sliding_window is not None:
         visible = ops.logical_and(visible, distance < sliding_window)
@@ -36,6 +36,6 @@ def causal_mask(
         visible = visible[None]
     if padding_mask is None:
         return visible
-    # Not `[:, None]`, which LiteRT lacks for open sizes.
+    # Not `[:, None]`: LiteRT lacks it for open sizes, tf2onnx mistakes `...`.
     real = ops.expand_dims(ops.cast(padding_mask, "bool"), 1)
     return ops.logical_and(visible, real)

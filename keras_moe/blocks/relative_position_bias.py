@@ -151,7 +151,7 @@ class RelativePositionBias(keras.layers.Layer):
             ops.cast(start_index, "int32"), ops.shape(queries)[1]
         )
         key_positions = ops.arange(ops.shape(keys)[1], dtype="int32")
-        relative = key_positions[None, :] - query_positions[..., None]
+        relative = key_positions[None, :] - ops.expand_dims(query_positions, -1)
         limit = int32(self.max_distance)
         relative = ops.maximum(ops.minimum(relative, limit), -limit)
         buckets = ops.take(self._buckets, relative + self.max_distance)

@@ -172,7 +172,7 @@ class T5DecoderBlock(T5Block):
         """Look at the encoder's outputs, then feed forward."""
         visible = encoder_padding_mask
         if visible is not None:
-            visible = visible[:, None, :]
+            visible = ops.expand_dims(visible, 1)
 
         def attend(attention, x):
             return attention.attend(
