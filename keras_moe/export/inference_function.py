@@ -7,6 +7,7 @@ import keras
 from keras_moe.export.endpoints import find_function
 from keras_moe.export.model_inputs import pack_model_inputs
 from keras_moe.export.model_outputs import name_outputs
+from keras_moe.export.signatures.compiled import compiled
 
 
 def make_inference_function(model):
@@ -38,8 +39,8 @@ def make_inference_function(model):
 def make_endpoint_function(model, endpoint):
     """Make a function that answers as one endpoint of a model does.
 
-    It runs eagerly: an endpoint may look at the values of its inputs, as one
-    that generates a number of tokens does.
+    It runs eagerly, but on JAX, where it is compiled unless it takes text or
+    looks at the values of its inputs.
 
     Args:
         model: a built `keras.Model`.
@@ -49,15 +50,19 @@ def make_endpoint_function(model, endpoint):
         A function like that of `make_inference_function`.
     """
     answer = find_function(model, endpoint)
+    of_model = compiled(lambda model, tensors: answer(tensors))
 
     def run(arrays):
+        # Text is an array of bytes wherever there are no tensors of it.
+        is_text = {name: x.dtype.kind == "S" for name, x in arrays.items()}
         tensors = {
-            # Text is an array of bytes wherever there are no tensors of it.
-            name: x if x.dtype.kind == "S" else keras.ops.convert_to_tensor(x)
+            name: x if is_text[name] else keras.ops.convert_to_tensor(x)
             for name, x in arrays.items()
         }
         with _no_gradients():
-            return _to_arrays(answer(tensors))
+            if any(is_text.values()):
+                return _to_arrays(answer(tensors))
+            return _to_arrays(of_model(model, tensors))
 
     return run
 

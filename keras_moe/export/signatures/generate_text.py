@@ -4,6 +4,7 @@ from keras import ops
 
 from keras_moe.export.signatures.byte_text import bytes_of
 from keras_moe.export.signatures.byte_text import text_of
+from keras_moe.export.signatures.compiled import compiled
 from keras_moe.export.signatures.generate import generate
 
 
@@ -23,7 +24,7 @@ def generate_text(model, tensors):
     """
     options = dict(tensors)
     token_ids, mask = bytes_of(options.pop("prompt"))
-    outputs = generate(
+    outputs = compiled(generate)(
         model, {"token_ids": token_ids, "padding_mask": mask, **options}
     )
     token_ids, lengths = outputs["token_ids"], outputs["lengths"]
