@@ -76,10 +76,13 @@ def export_model(
 
     Example:
 
-    <!-- no-run: starts two processes -->
-    ```python
-    export_model(model, "exported/mixtral.onnx", "onnx")
-    ```
+    >>> import keras
+    >>> model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(3)])
+    >>> path = export_model(
+    ...     model, "dense.tflite", "litert", batch_shapes=((2,),), verbose=False
+    ... )
+    >>> path.name
+    'dense.tflite'
     """
     if format == "tf_saved_model":
         return write_saved_model_folder(
