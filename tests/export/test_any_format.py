@@ -11,6 +11,7 @@ import pytest
 from keras_moe.export import any_format
 from keras_moe.export import export_model
 from keras_moe.export.formats.check_file import check_file
+from keras_moe.export.formats.refusals import WITHOUT_CAPACITY
 from keras_moe.export.formats.samples import draw_samples
 from keras_moe.export.formats.table import FORMATS
 from keras_moe.export.model_inputs import describe_model_inputs
@@ -50,16 +51,30 @@ def test_a_file_answers_as_the_model_at_any_shape(format, tmp_path):
     assert check_other_shapes(model, path, format, tmp_path) < 1e-5
 
 
+# The others, most alike, take half an hour: pytest -m large.
+IN_CI = [("deepseek_v3", "onnx"), ("switch", "onnx"), ("switch", "torch")]
+
+
 @pytest.mark.slow
-@pytest.mark.exhaustive
 @pytest.mark.once
-@pytest.mark.parametrize("format", FORMATS)
-@pytest.mark.parametrize("family", ALL)
+@pytest.mark.parametrize(
+    ("family", "format"),
+    [
+        pytest.param(
+            family,
+            format,
+            marks=pytest.mark.exhaustive
+            if (family, format) in IN_CI
+            else pytest.mark.large,
+        )
+        for family in ALL
+        for format in FORMATS
+    ],
+)
 def test_every_family_leaves_in_every_format(family, format, tmp_path):
     skip_without(format)
     changes = {}
-    if format == "litert" and "switch" in family:
-        # LiteRT has no capacity in inference.
+    if format in WITHOUT_CAPACITY and "switch" in family:
         changes = {"router": {"capacity": None}}
     model = make_task(family, **changes)
     path = tmp_path / f"model{FORMATS[format].suffix}"

@@ -9,6 +9,8 @@ from keras_moe.ops.all_layers import all_layers
 
 # Converters keep weights as float32, whatever they are in the model.
 BYTES_PER_WEIGHT = 4
+# These make a constant of the slots that follow from the length of a row.
+WITHOUT_CAPACITY = ("litert", "torch")
 
 
 def find_format(name, options):
@@ -69,14 +71,14 @@ def refuse_models(model, name):
         )
     for layer in all_layers(model):
         if (
-            name == "litert"
+            name in WITHOUT_CAPACITY
             and isinstance(layer, Router)
             and layer.capacity is not None
             and layer.capacity.eval_factor is not None
         ):
             raise ValueError(
                 "Expected a model that drops no tokens in inference for "
-                "format='litert', which cannot divide the length of a row. "
+                f"format={name!r}, which cannot divide the length of a row. "
                 f"Received: {layer.capacity} of {layer.path}. Build the model "
                 "with a capacity of eval_factor=None and load the weights, or "
                 "use another format."

@@ -66,16 +66,17 @@ def test_a_model_that_is_too_large_for_the_file_is_refused(monkeypatch):
         refuse_models(model, "onnx")
 
 
-def test_litert_refuses_a_capacity_in_inference():
+@pytest.mark.parametrize("format", ["litert", "torch"])
+def test_a_capacity_in_inference_is_refused(format):
     def model(capacity):
         router = TopKRouter(2, capacity=capacity)
         layer = SparseMoE(2, 4, router=router)
         return keras.Sequential([keras.Input((3, 4)), layer])
 
     with pytest.raises(ValueError, match="drops no tokens.*eval_factor=2.0"):
-        refuse_models(model(Capacity(eval_factor=2.0)), "litert")
+        refuse_models(model(Capacity(eval_factor=2.0)), format)
     refuse_models(model(Capacity(eval_factor=2.0)), "onnx")
-    refuse_models(model(Capacity(factor=2.0)), "litert")
+    refuse_models(model(Capacity(factor=2.0)), format)
 
 
 def test_an_implementation_of_this_backend_is_refused():
