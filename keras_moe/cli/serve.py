@@ -83,6 +83,8 @@ def serve(
         ) from error
     logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s")
     logging.getLogger("keras_moe").setLevel(logging.INFO)
+    # TensorFlow's, of gradients that an export does not have.
+    logging.getLogger("absl").setLevel(logging.ERROR)
     token = read_token(token_file)
     server = Server(
         path,
