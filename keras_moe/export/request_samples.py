@@ -113,14 +113,26 @@ def draw_input(name, shape, dtype, integer_bound, generator):
 def _draw(described, sizes, integer_bound, generator):
     """Draw one input of a request with these sizes."""
     name, shape, dtype, optional = described
-    shape = _fill_shape(name, shape, sizes)
+    shape = fill_shape(name, shape, sizes)
     if optional and name in OPTIONS:
         return np.resize(OPTIONS[name], shape).astype(dtype)
     return draw_input(name, shape, dtype, integer_bound, generator)
 
 
-def _fill_shape(name, shape, sizes):
-    """Replace the open sizes of a shape, first to last."""
+def fill_shape(name, shape, sizes):
+    """Replace the open sizes of a shape, first to last.
+
+    Args:
+        name: string, of the input.
+        shape: tuple of ints and `None`s.
+        sizes: iterable of ints.
+
+    Returns:
+        A tuple of ints.
+
+    Raises:
+        ValueError: if there are more open sizes than `sizes`.
+    """
     remaining = iter(sizes)
     filled = [next(remaining, None) if x is None else x for x in shape]
     if None in filled:

@@ -5,6 +5,7 @@ import pathlib
 from typing import NamedTuple
 
 from keras_moe.export.signatures.byte_text import works_on_bytes
+from keras_moe.export.signatures.generation_options import stop_token_ids_of
 
 TOKENIZER_FOLDER = "tokenizer"
 CHAT_TEMPLATE = "chat_template.jinja"
@@ -56,7 +57,7 @@ def write_tokenizer(model, folder):
     return TokenizerAssets(
         description,
         f"{TOKENIZER_FOLDER}/{CHAT_TEMPLATE}" if template else None,
-        _stop_token_ids(preprocessor),
+        stop_token_ids_of(model),
     )
 
 
@@ -90,9 +91,3 @@ def _chat_template(files):
         if isinstance(template, str):
             return template.encode()
     return None
-
-
-def _stop_token_ids(preprocessor):
-    from keras_moe.models.stop_token_ids import find_stop_token_ids
-
-    return list(find_stop_token_ids("auto", preprocessor) or ())

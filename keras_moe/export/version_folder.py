@@ -72,22 +72,40 @@ def staged_folder(target, overwrite):
     ]
     with contextlib.ExitStack() as stack:
         stack.callback(_remove_empty, created)
-        try:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            staging = stack.enter_context(
-                scratch_folder(target.parent, STAGING_PREFIX)
-            )
-        except OSError as error:
-            raise ValueError(
-                "Expected a path that can be written. "
-                f"Received: path={str(target.parent)!r} ({error.strerror}). "
-                "Choose a folder that you may write to."
-            ) from error
+        staging = stack.enter_context(working_folder(target.parent))
         with temporary_files_in(staging):
             yield staging
         _check_free(target, overwrite)
         aside = staging / REPLACED / target.name
         _move_into_place(staging / "saved_model", target, aside)
+
+
+@contextlib.contextmanager
+def working_folder(folder):
+    """Open a hidden folder for work in another one, which is made if need be.
+
+    Args:
+        folder: `pathlib.Path` of the other folder.
+
+    Yields:
+        A `pathlib.Path`; the folder is removed in the end.
+
+    Raises:
+        ValueError: if the folder cannot be written.
+    """
+    with contextlib.ExitStack() as stack:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            working = stack.enter_context(
+                scratch_folder(folder, STAGING_PREFIX)
+            )
+        except OSError as error:
+            raise ValueError(
+                "Expected a path that can be written. "
+                f"Received: path={str(folder)!r} ({error.strerror}). "
+                "Choose a folder that you may write to."
+            ) from error
+        yield working
 
 
 def clean_up(path):

@@ -3,6 +3,7 @@
 import numpy as np
 
 from keras_moe.export.request_samples import draw_input
+from keras_moe.export.request_samples import fill_shape
 
 # Inputs of one sequence, such as `encoder_token_ids` and
 # `encoder_padding_mask`, are equally long.
@@ -40,16 +41,8 @@ def fill_shapes(inputs, sizes):
         if sequence not in sequences:
             sequences.append(sequence)
         longer = sequences.index(sequence)
-        remaining = iter([sizes[0], *(size + longer for size in sizes[1:])])
-        shape = [next(remaining, None) if x is None else x for x in each.shape]
-        if None in shape:
-            raise ValueError(
-                "Expected every tuple in batch_shapes to have a size for each "
-                f"open size of an input. Received: {tuple(sizes)} for "
-                f"{each.name!r} of shape {tuple(each.shape)}. Add the missing "
-                "sizes."
-            )
-        shapes[each.name] = tuple(shape)
+        own = (sizes[0], *(size + longer for size in sizes[1:]))
+        shapes[each.name] = fill_shape(each.name, each.shape, own)
     return shapes
 
 

@@ -4,10 +4,9 @@ import contextlib
 import os
 import pathlib
 
-from keras_moe.export.scratch_folder import scratch_folder
 from keras_moe.export.scratch_folder import temporary_files_in
-from keras_moe.export.version_folder import STAGING_PREFIX
 from keras_moe.export.version_folder import clean_up
+from keras_moe.export.version_folder import working_folder
 
 
 @contextlib.contextmanager
@@ -30,18 +29,7 @@ def staged_file(path):
         ValueError: if the folder cannot be written.
     """
     clean_up(path.parent)
-    with contextlib.ExitStack() as stack:
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            staging = stack.enter_context(
-                scratch_folder(path.parent, STAGING_PREFIX)
-            )
-        except OSError as error:
-            raise ValueError(
-                "Expected a path that can be written. "
-                f"Received: path={str(path)!r} ({error.strerror}). "
-                "Choose a folder that you may write to."
-            ) from error
+    with working_folder(path.parent) as staging:
         files = staging / "files"
         files.mkdir()
         with temporary_files_in(staging):

@@ -73,3 +73,19 @@ def read_options(tensors):
             for each in option_inputs()
         }
     )
+
+
+def stop_token_ids_of(model):
+    """Return the tokens that end a text, as the model's tokenizer says.
+
+    Args:
+        model: task.
+
+    Returns:
+        List of ints; empty for a task without a preprocessor.
+    """
+    if model.preprocessor is None:
+        return []
+    from keras_moe.models.stop_token_ids import find_stop_token_ids
+
+    return [*(find_stop_token_ids("auto", model.preprocessor) or ())]

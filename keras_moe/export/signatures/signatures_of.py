@@ -8,6 +8,7 @@ from keras_moe.export.signatures.embed import embed
 from keras_moe.export.signatures.generate import generate
 from keras_moe.export.signatures.generate_text import generate_text
 from keras_moe.export.signatures.generation_options import option_inputs
+from keras_moe.export.signatures.generation_options import stop_token_ids_of
 from keras_moe.export.signatures.router_stats import can_tell_experts
 from keras_moe.export.signatures.router_stats import router_stats
 from keras_moe.export.signatures.score import score
@@ -46,7 +47,7 @@ def signatures_of(model):
     sequences = token_inputs(prefixes)
     found = {}
     if isinstance(model, GenerativeTask):
-        options = option_inputs(_stop_token_ids(model))
+        options = option_inputs(stop_token_ids_of(model))
         found["generate"] = Signature(generate, (*sequences, *options))
         if works_on_bytes(model) and prefixes == ("",):
             prompt = ModelInput("prompt", (None,), "string")
@@ -58,11 +59,3 @@ def signatures_of(model):
     if can_tell_experts(model):
         found["router_stats"] = Signature(router_stats, sequences)
     return found
-
-
-def _stop_token_ids(model):
-    if model.preprocessor is None:
-        return ()
-    from keras_moe.models.stop_token_ids import find_stop_token_ids
-
-    return find_stop_token_ids("auto", model.preprocessor) or ()
