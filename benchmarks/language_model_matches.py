@@ -44,12 +44,7 @@ def training(scale, backends):
 
 def decoding(scale, backends):
     """Greedy decoding with a cache, four layers."""
-    for batch_size in (1, 8):
-        arguments = {
-            "sizes": scale.decoding,
-            "batch_size": batch_size,
-            "num_tokens": scale.decoded_tokens,
-        }
+    for case, arguments in _decoded(scale):
         questions = [_our_best(backends, 1 / 1.5)]
         for backend in backends:
             questions += [
@@ -68,18 +63,12 @@ def decoding(scale, backends):
                 ),
             ]
         contestants = _contestants("decode", arguments, backends)
-        case = f"{scale.decoding} batch {batch_size}"
         yield Match("decoding", case, "all", contestants, questions, 2)
 
 
 def exported(scale, backends):
     """The same decoding by the `generate` of an export, on TensorFlow."""
-    for batch_size in (1, 8):
-        arguments = {
-            "sizes": scale.decoding,
-            "batch_size": batch_size,
-            "num_tokens": scale.decoded_tokens,
-        }
+    for case, arguments in _decoded(scale):
         contestants = [
             Contestant(
                 "exported",
@@ -101,8 +90,20 @@ def exported(scale, backends):
                     1.1,
                 )
             )
-        case = f"{scale.decoding} batch {batch_size}"
         yield Match("exported", case, "tensorflow", contestants, questions)
+
+
+def _decoded(scale):
+    """Yield the name and the arguments of each size that is decoded."""
+    for batch_size in (1, 8):
+        yield (
+            f"{scale.decoding} batch {batch_size}",
+            {
+                "sizes": scale.decoding,
+                "batch_size": batch_size,
+                "num_tokens": scale.decoded_tokens,
+            },
+        )
 
 
 def _our_best(backends, target):

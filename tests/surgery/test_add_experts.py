@@ -13,6 +13,7 @@ from keras_moe.layers import TopKRouter
 from keras_moe.layers import ZeroComputationRouter
 from keras_moe.surgery import add_experts
 from keras_moe.surgery import measure_expert_load
+from tests.models.small_backbones import SMALL
 
 # The same products for the same experts; their order in a sum may differ.
 TOLERANCE = {"rtol": 1e-5, "atol": 1e-6}
@@ -110,15 +111,7 @@ def test_a_selection_bias_is_copied(with_experts, tokens, run):
 
 @pytest.mark.sweep
 def test_a_task_grows_is_saved_and_loaded(tmp_path):
-    backbone = models.MixtralBackbone(
-        vocabulary_size=48,
-        num_layers=1,
-        num_query_heads=4,
-        num_key_value_heads=2,
-        hidden_dim=16,
-        intermediate_dim=24,
-        num_experts=4,
-    )
+    backbone = models.MixtralBackbone(**{**SMALL, "num_layers": 1})
     task = models.MixtralCausalLM(backbone)
     inputs = {
         "token_ids": np.array([[3, 4, 5]]),

@@ -6,6 +6,7 @@ from keras import ops
 from keras_moe import models
 from keras_moe.layers import SparseMoE
 from keras_moe.surgery import measure_expert_load
+from tests.models.small_backbones import SMALL
 
 
 def test_fractions_of_all_batches_are_counted_by_hand():
@@ -21,15 +22,7 @@ def test_fractions_of_all_batches_are_counted_by_hand():
 
 @pytest.mark.sweep
 def test_padding_does_not_count():
-    backbone = models.MixtralBackbone(
-        vocabulary_size=48,
-        num_layers=2,
-        num_query_heads=4,
-        num_key_value_heads=2,
-        hidden_dim=16,
-        intermediate_dim=24,
-        num_experts=4,
-    )
+    backbone = models.MixtralBackbone(**SMALL)
     token_ids, mask = np.array([[3, 7, 9]]), np.array([[1, 0, 0]])
     inputs = {"token_ids": token_ids, "padding_mask": mask}
     load = measure_expert_load(backbone, [inputs])

@@ -5,6 +5,7 @@ from keras import ops
 
 from keras_moe import models
 from keras_moe.surgery import freeze_routers
+from tests.models.small_backbones import SMALL
 
 
 def array(variable):
@@ -25,15 +26,7 @@ def test_routers_stay_and_experts_learn(with_experts, tokens, train_once):
 
 @pytest.mark.sweep
 def test_a_loaded_backbone_is_still_frozen(tmp_path):
-    backbone = models.MixtralBackbone(
-        vocabulary_size=48,
-        num_layers=1,
-        num_query_heads=4,
-        num_key_value_heads=2,
-        hidden_dim=16,
-        intermediate_dim=24,
-        num_experts=4,
-    )
+    backbone = models.MixtralBackbone(**{**SMALL, "num_layers": 1})
     frozen = freeze_routers(backbone)
     frozen.save(tmp_path / "frozen.keras")
     loaded = keras.saving.load_model(tmp_path / "frozen.keras")

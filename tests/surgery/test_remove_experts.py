@@ -9,6 +9,7 @@ from keras_moe.layers import TopKRouter
 from keras_moe.surgery import add_experts
 from keras_moe.surgery import merge_experts
 from keras_moe.surgery import prune_experts
+from tests.models.small_backbones import SMALL
 
 # The same products for the same experts; their order in a sum may differ.
 TOLERANCE = {"rtol": 1e-5, "atol": 1e-6}
@@ -36,15 +37,7 @@ def test_a_pruned_model_is_the_model_with_those_experts_masked(
 
 @pytest.mark.sweep
 def test_a_pruned_backbone_is_saved_and_loaded(tmp_path):
-    backbone = models.MixtralBackbone(
-        vocabulary_size=48,
-        num_layers=2,
-        num_query_heads=4,
-        num_key_value_heads=2,
-        hidden_dim=16,
-        intermediate_dim=24,
-        num_experts=4,
-    )
+    backbone = models.MixtralBackbone(**SMALL)
     load = {
         f"decoder_block_{index}/sparse_moe": [0.1, 0.2, 0.3, 0.4]
         for index in range(2)

@@ -14,33 +14,17 @@ from keras_moe.ops.all_layers import all_layers
 from keras_moe.ops.gated_activation import swiglu
 from keras_moe.routing import CombineWeights
 from keras_moe.surgery import upcycle
+from tests.models.small_backbones import SMALL
+from tests.models.small_backbones import SWITCH
 
 # Sums of at most 24 products of order 1, in another order, times the weights'
 # sum, which is 1 to within a few roundings.
 TOLERANCE = {"rtol": 1e-5, "atol": 1e-5}
-DECODER = {
-    "vocabulary_size": 48,
-    "num_layers": 2,
-    "num_query_heads": 4,
-    "num_key_value_heads": 2,
-    "hidden_dim": 16,
-    "intermediate_dim": 24,
-    "num_experts": 4,
-    "top_k": 2,
-}
-SWITCH = {
-    "vocabulary_size": 48,
-    "num_layers": 2,
-    "num_heads": 2,
-    "hidden_dim": 16,
-    "intermediate_dim": 24,
-    "num_experts": 4,
-}
 DENSE = {
-    "qwen3": (models.Qwen3MoEBackbone, {**DECODER, "dense_layers": [0, 1]}),
+    "qwen3": (models.Qwen3MoEBackbone, {**SMALL, "dense_layers": [0, 1]}),
     "mixtral": (
         models.MixtralBackbone,
-        {**DECODER, "expert_layer_stride": 9, "dense_intermediate_dim": 20},
+        {**SMALL, "expert_layer_stride": 9, "dense_intermediate_dim": 20},
     ),
     "switch": (models.SwitchBackbone, {**SWITCH, "num_dense_layers": 2}),
 }
@@ -432,7 +416,7 @@ def test_the_layers_of_a_backbone_have_no_names():
 @pytest.mark.once
 def test_experts_that_the_dense_model_lacks_are_refused():
     backbone = models.Qwen2MoEBackbone(
-        **DECODER, shared_intermediate_dim=12, dense_layers=[0, 1]
+        **SMALL, shared_intermediate_dim=12, dense_layers=[0, 1]
     )
     with pytest.raises(ValueError, match="SharedExpertMoE .* in the place of"):
         upcycle(backbone, 4)
