@@ -11,7 +11,7 @@ from keras_moe.routing.validation import check_positive
 
 @keras.saving.register_keras_serializable(package="keras_moe")
 class FeedForward(keras.layers.Layer):
-    """A feed-forward block: gated, or plain, without biases.
+    """A feed-forward block: gated, or plain.
 
     `(act(x W_gate) * (x W_up)) W_down`, or `act(x W_up) W_down`. Made of
     `keras.layers.Dense`, so LoRA and quantization work as in any model.
@@ -22,6 +22,7 @@ class FeedForward(keras.layers.Layer):
             `keras_moe.ops.swiglu` the gate is twice as wide.
         gated: bool.
         kernel_initializer: for all kernels.
+        use_bias: bool, whether the dense layers have biases.
 
     Call arguments:
         inputs: float tensor of shape (..., H).
@@ -49,6 +50,7 @@ class FeedForward(keras.layers.Layer):
         activation="silu",
         gated=True,
         kernel_initializer="glorot_uniform",
+        use_bias=False,
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -57,6 +59,7 @@ class FeedForward(keras.layers.Layer):
         self.activation = keras.activations.get(activation)
         self.gated = gated
         self.kernel_initializer = keras.initializers.get(kernel_initializer)
+        self.use_bias = use_bias
         self.supports_masking = True
 
     def build(self, inputs_shape):
@@ -84,7 +87,7 @@ class FeedForward(keras.layers.Layer):
         with keras.RematScope(mode=None):
             return keras.layers.Dense(
                 units,
-                use_bias=False,
+                use_bias=self.use_bias,
                 kernel_initializer=reseed(self.kernel_initializer, offset),
                 dtype=self.dtype_policy,
                 name=name,
@@ -113,4 +116,5 @@ class FeedForward(keras.layers.Layer):
             "kernel_initializer": keras.initializers.serialize(
                 self.kernel_initializer
             ),
+            "use_bias": self.use_bias,
         }

@@ -77,7 +77,7 @@ def count_variables(backbone, looked_up=()):
         size = math.prod(variable.shape)
         total += size
         active += size
-        if len(variable.shape) > 1 and id(variable) not in looked_up:
+        if _is_product(variable) and id(variable) not in looked_up:
             flops += 2 * size
     for layer in all_layers(backbone):
         if not isinstance(layer, SparseMoE):
@@ -86,5 +86,10 @@ def count_variables(backbone, looked_up=()):
             size = math.prod(variable.shape)
             unused = size - size * layer.router.top_k // layer.num_experts
             active -= unused
-            flops -= 2 * unused
+            flops -= 2 * unused if _is_product(variable) else 0
     return ParameterCounts(total, active, flops)
+
+
+def _is_product(variable):
+    """Whether a matrix is multiplied by it: a bias may have two axes too."""
+    return len(variable.shape) > 1 and variable.name != "bias"

@@ -45,7 +45,13 @@ class DenseWeights(NamedTuple):
             shape = len(up), gate_branches(layer.activation), up.shape[1]
             branches = np.concatenate([gate.reshape(shape), branches], axis=1)
         up_bias = np.zeros(branches.shape[1:], up.dtype)
-        return cls(branches, up_bias, down, np.zeros(len(up), up.dtype))
+        down_bias = np.zeros(len(up), up.dtype)
+        if layer.use_bias:
+            if layer.gated:
+                up_bias[:-1] = _floats(layer.gate.bias).reshape(-1, len(down))
+            up_bias[-1] = _floats(layer.up.bias)
+            down_bias = _floats(layer.down.bias)
+        return cls(branches, up_bias, down, down_bias)
 
     @classmethod
     def _of_pair(cls, up, down):

@@ -3,6 +3,7 @@
 import keras
 
 from keras_moe.experts.feed_forward_experts import FeedForwardExperts
+from keras_moe.experts.gated_experts import GatedExperts
 from keras_moe.layers.feed_forward import FeedForward
 from keras_moe.layers.sparse_moe import SparseMoE
 from keras_moe.models.sparse_backbone import SparseBackbone
@@ -103,11 +104,23 @@ class SparseConfig:
         return {"config": {**resized, **changes, **self.arguments}}
 
     def _layer(self, config):
+        width, gated = config["intermediate_dim"], config["gated"]
+        parts = {x: config[x] for x in ("activation", "kernel_initializer")}
+        if config.get("use_bias"):
+            experts_class = GatedExperts if gated else FeedForwardExperts
+            experts = experts_class(
+                self.sizes["num_experts"],
+                self._width(width),
+                **parts,
+                use_bias=True,
+                dtype=config["dtype"],
+                name="experts",
+            )
+            parts = {"experts": experts}
         return self._sparse_moe(
-            config["intermediate_dim"],
-            activation=config["activation"],
-            gated=config["gated"],
-            kernel_initializer=config["kernel_initializer"],
+            width,
+            gated=gated,
+            **parts,
             dtype=config["dtype"],
             name=config["name"],
         )

@@ -68,6 +68,25 @@ def test_outputs_agree_with_the_oracle_of_one_expert(gated, activation):
         )
 
 
+def test_biases_are_added_in_every_branch():
+    layer = FeedForward(4, "relu", use_bias=True)
+    inputs = draw(2, 7, 6)
+    layer.build(inputs.shape)
+    for seed, weight in enumerate(layer.weights):
+        weight.assign(draw(*weight.shape, seed=seed))
+    gate, up, down = (
+        [np.float64(ops.convert_to_numpy(each)) for each in dense.weights]
+        for dense in (layer.gate, layer.up, layer.down)
+    )
+    hidden = np.maximum(inputs @ gate[0] + gate[1], 0)
+    expected = hidden * (inputs @ up[0] + up[1]) @ down[0] + down[1]
+    outputs = ops.convert_to_numpy(layer(inputs))
+    np.testing.assert_allclose(outputs, expected, rtol=1e-4, atol=1e-4)
+    copy = FeedForward.from_config(layer.get_config())
+    copy.build(inputs.shape)
+    assert len(copy.weights) == 6
+
+
 def test_kernels_of_one_shape_start_different_with_an_int_seed_too():
     layer = FeedForward(
         5, kernel_initializer=keras.initializers.HeNormal(seed=1)

@@ -80,6 +80,22 @@ def test_a_functional_model_computes_what_the_dense_one_does(
         np.testing.assert_array_equal(now, then)
 
 
+@pytest.mark.sweep(first=1)
+@pytest.mark.parametrize(
+    ("gated", "activation"), [(True, swiglu), (False, "gelu")]
+)
+def test_biases_come_along(with_feed_forward, tokens, run, gated, activation):
+    dense = with_feed_forward(gated=gated, activation=activation, use_bias=True)
+    rng = np.random.default_rng(1)
+    for weight in dense.weights:
+        if weight.name == "bias":
+            weight.assign(rng.normal(size=weight.shape))
+    sparse = upcycle(dense, num_experts=4)
+    np.testing.assert_allclose(
+        run(sparse, tokens), run(dense, tokens), **TOLERANCE
+    )
+
+
 @pytest.mark.sweep
 @pytest.mark.parametrize("family", DENSE)
 def test_a_backbone_computes_what_the_dense_one_does(family):
