@@ -60,6 +60,8 @@ TEXTS = {
     "vocabulary_size": "int V.",
 }
 NOT_KEPT = ("dtype",)  # The layers keep it.
+# What is positive, in any family that has it.
+SIZES = ("vocabulary_size", "num_layers", "hidden_dim", "expert_layer_stride")
 
 
 def argument(text, default: Any = dataclasses.MISSING) -> Any:
@@ -76,8 +78,8 @@ def argument(text, default: Any = dataclasses.MISSING) -> Any:
 
 
 @dataclasses.dataclass(kw_only=True)
-class BackboneArguments:
-    """The arguments that every backbone has.
+class Arguments:
+    """A backbone's arguments: keywords, declared as fields of a dataclass.
 
     A family derives from it a dataclass with keywords only, whose fields are
     its constructor's arguments: the signature, the configuration and the
@@ -87,40 +89,13 @@ class BackboneArguments:
     Raises:
         TypeError: If a required argument is missing.
         ValueError: If a size is not positive.
-
-    Example:
-
-    >>> @dataclasses.dataclass(kw_only=True)
-    ... class ToyArguments(BackboneArguments):
-    ...     top_k: int = 1
-    ...     num_memories: int = argument("int, memories per layer.", 4)
-    >>> arguments = ToyArguments(
-    ...     vocabulary_size=64, num_layers=2, hidden_dim=16,
-    ...     intermediate_dim=32, num_experts=4,
-    ... )
-    >>> arguments.num_memories, arguments.text_of("num_memories")
-    (4, 'int, memories per layer.')
     """
-
-    vocabulary_size: int
-    num_layers: int
-    hidden_dim: int
-    intermediate_dim: int
-    num_experts: int
-    top_k: int
-    layer_norm_epsilon: float = 1e-6
-    dropout: float = 0.0
-    router: Any = None
-    tie_embedding_weights: bool = False
-    dtype: Any = None
 
     def __post_init__(self):
         for name in self.names():
             setattr(self, name, to_plain(getattr(self, name)))
-        sizes = ("vocabulary_size", "num_layers", "hidden_dim")
-        check_positive(**{name: getattr(self, name) for name in sizes})
-        if hasattr(self, "expert_layer_stride"):
-            check_positive(expert_layer_stride=self.expert_layer_stride)
+        given = {each: getattr(self, each) for each in self.names()}
+        check_positive(**{each: given[each] for each in SIZES if each in given})
 
     @classmethod
     def names(cls):
@@ -211,3 +186,38 @@ class BackboneArguments:
         if index < first or index in getattr(self, "dense_layers", ()):
             return False
         return index % stride == offset % stride
+
+
+@dataclasses.dataclass(kw_only=True)
+class BackboneArguments(Arguments):
+    """The arguments that every backbone of token ids has.
+
+    Raises:
+        TypeError: If a required argument is missing.
+        ValueError: If a size is not positive.
+
+    Example:
+
+    >>> @dataclasses.dataclass(kw_only=True)
+    ... class ToyArguments(BackboneArguments):
+    ...     top_k: int = 1
+    ...     num_memories: int = argument("int, memories per layer.", 4)
+    >>> arguments = ToyArguments(
+    ...     vocabulary_size=64, num_layers=2, hidden_dim=16,
+    ...     intermediate_dim=32, num_experts=4,
+    ... )
+    >>> arguments.num_memories, arguments.text_of("num_memories")
+    (4, 'int, memories per layer.')
+    """
+
+    vocabulary_size: int
+    num_layers: int
+    hidden_dim: int
+    intermediate_dim: int
+    num_experts: int
+    top_k: int
+    layer_norm_epsilon: float = 1e-6
+    dropout: float = 0.0
+    router: Any = None
+    tie_embedding_weights: bool = False
+    dtype: Any = None

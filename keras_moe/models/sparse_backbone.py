@@ -4,7 +4,7 @@ import inspect
 
 from keras_moe.balancing.pooled_rule import pool_rules
 from keras_moe.layers.router import Router
-from keras_moe.models.backbone_arguments import BackboneArguments
+from keras_moe.models.backbone_arguments import Arguments
 from keras_moe.models.family_docstrings import with_arguments
 from keras_moe.models.family_router import check_causal
 from keras_moe.models.family_router import make_router
@@ -21,7 +21,7 @@ class SparseBackbone(SparseModel):
     `arguments_class`.
     """
 
-    arguments_class: type[BackboneArguments] = BackboneArguments
+    arguments_class: type[Arguments] = Arguments
 
     def __init_subclass__(cls, **kwargs):
         super().__init_subclass__(**kwargs)

@@ -26,8 +26,9 @@ class SparseTask(RestoredTask, SparseModel):
     @preprocessor.setter
     def preprocessor(self, preprocessor):
         size = _vocabulary_size(preprocessor)
-        embedded = self.backbone.vocabulary_size
-        if size is not None and size > embedded:
+        # Images have none.
+        embedded = getattr(self.backbone, "vocabulary_size", None)
+        if size is not None and embedded is not None and size > embedded:
             raise ValueError(
                 "Expected a tokenizer of at most as many tokens as the "
                 f"embedding has. Received: {size} tokens, "
