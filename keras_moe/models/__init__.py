@@ -49,6 +49,9 @@ from keras_moe.models.switch import SwitchBackbone
 from keras_moe.models.switch import SwitchClassifier
 from keras_moe.models.switch import SwitchSeq2SeqLM
 from keras_moe.models.switch import SwitchTextClassifierPreprocessor
+from keras_moe.models.vision_moe import VISION_MOE_PRESETS
+from keras_moe.models.vision_moe import VisionMoEBackbone
+from keras_moe.models.vision_moe import VisionMoEClassifier
 
 __all__ = [
     "DBRX_PRESETS",
@@ -89,6 +92,9 @@ __all__ = [
     "SwitchClassifier",
     "SwitchSeq2SeqLM",
     "SwitchTextClassifierPreprocessor",
+    "VISION_MOE_PRESETS",
+    "VisionMoEBackbone",
+    "VisionMoEClassifier",
     "parameter_counts",
     "preset",
 ]

@@ -18,6 +18,7 @@ SMALL = {
     "add_moe_to_your_model.py": (["--epochs=1"], "val_accuracy"),
     "custom_router.py": (["--epochs=1"], "exported: largest difference"),
     "mixture_of_1991.py": (["--epochs=2"], "Regions of the experts"),
+    "train_vision_moe.py": (["--epochs=1"], "plot: vision_moe.svg"),
     "upcycle.py": (["--dense-steps=2", "--steps=2"], "sparse: loss"),
     "export_and_serve.py": (
         ["--steps=3", "--new-tokens=12"],

@@ -26,8 +26,9 @@ def signatures_of(model):
     Returns:
         dict from name to `Signature`: `generate`, `generate_text`, `score`,
         `embed` and `router_stats` of a language model of ours, the last two
-        of a classifier; empty for other models. `generate_text` is there if
-        the tokens are bytes, `router_stats` if tokens choose their experts.
+        of a classifier of texts; empty for other models. `generate_text` is
+        there if the tokens are bytes, `router_stats` if tokens choose their
+        experts.
 
     Example:
 
@@ -41,7 +42,7 @@ def signatures_of(model):
     from keras_moe.models.generative_task import GenerativeTask
     from keras_moe.models.sparse_task import SparseTask
 
-    if not isinstance(model, SparseTask):
+    if not isinstance(model, SparseTask) or not _reads_tokens(model):
         return {}
     prefixes = prefixes_of(model)
     sequences = token_inputs(prefixes)
@@ -59,3 +60,7 @@ def signatures_of(model):
     if can_tell_experts(model):
         found["router_stats"] = Signature(router_stats, sequences)
     return found
+
+
+def _reads_tokens(model):
+    return hasattr(model.backbone, "vocabulary_size")
