@@ -12,6 +12,7 @@ from pathlib import Path
 from keras_moe.version import __version__ as __version__
 
 __all__ = [
+    "analysis",
     "balancing",
     "blocks",
     "callbacks",

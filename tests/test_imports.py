@@ -36,6 +36,7 @@ ROOMS = (
     "callbacks",
     "surgery",
     "export",
+    "analysis",
     "serving",
     "cli",
 )

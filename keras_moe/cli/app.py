@@ -11,6 +11,7 @@ from typing import Annotated
 
 import typer
 
+from keras_moe.cli.analyze import analyze
 from keras_moe.cli.backend import check_backend
 from keras_moe.cli.bench import bench
 from keras_moe.cli.console import make_console
@@ -40,6 +41,7 @@ COMMANDS = (
     export,
     serve,
     inspect,
+    analyze,
     routers,
     balancing,
     bench,

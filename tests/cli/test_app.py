@@ -70,7 +70,8 @@ def test_every_option_and_argument_has_help():
 
 @pytest.mark.once
 @pytest.mark.parametrize(
-    "command", ["train", "generate", "export", "inspect", "bench", "demo"]
+    "command",
+    ["train", "generate", "export", "inspect", "analyze", "bench", "demo"],
 )
 def test_help_breaks_no_word_at_80_columns(monkeypatch, command):
     monkeypatch.setenv("COLUMNS", "80")
