@@ -51,7 +51,7 @@ def routing_agreement(one, other, num_experts, mask=None):
     [0.6667]
 
     References:
-        Xue et al., 2024, https://arxiv.org/abs/2402.01739, section 4.2.
+        Xue et al., 2024, https://arxiv.org/abs/2402.01739, section 4.
     """
     shapes = np.shape(one), np.shape(other)
     if shapes[0][:3] != shapes[1][:3]:

@@ -41,6 +41,7 @@ class Analysis(NamedTuple):
         information: `TokenInformation` of the first choices.
         dropped: float array (layers, L), the share of choices that the
             capacity drops while training, by position; 0 without one.
+        capacity_factor: float of `dropped`; `None` is each router's own.
         agreement: `Agreement` with the other model, or `None`.
     """
 
@@ -60,7 +61,8 @@ class Analysis(NamedTuple):
     dead_experts: list
     information: TokenInformation
     dropped: np.ndarray
-    agreement: Agreement | None
+    capacity_factor: float | None = None
+    agreement: Agreement | None = None
 
 
 def analyze(
@@ -164,5 +166,6 @@ def analyze(
         dead_experts=dead_experts(load),
         information=token_information(compact, chosen, *sizes),
         dropped=dropped_by_position(chosen, routing.kept, num_experts),
+        capacity_factor=capacity_factor,
         agreement=agreement,
     )

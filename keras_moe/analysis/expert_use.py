@@ -103,7 +103,7 @@ def dropped_by_position(routed_experts, kept_experts, num_experts, mask=None):
     [[0.0, 0.0, 1.0, 1.0]]
 
     References:
-        Xue et al., 2024, https://arxiv.org/abs/2402.01739, section 4.3.
+        Xue et al., 2024, https://arxiv.org/abs/2402.01739, section 4.
     """
     real = real_choices(routed_experts, num_experts, mask)
     kept = real_choices(kept_experts, num_experts, mask)

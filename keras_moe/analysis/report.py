@@ -53,6 +53,7 @@ def make_report(analysis, title="Model"):
             "effective_experts": analysis.effective_experts,
             "dead_experts": analysis.dead_experts,
             "dropped": analysis.dropped,
+            "capacity_factor": analysis.capacity_factor,
             "agreement": analysis.agreement and analysis.agreement._asdict(),
             "labels": analysis.labels,
             # (layers, E) lists of [index of the label, count, lift].

@@ -67,7 +67,7 @@ def token_information(
     0.6931
 
     References:
-        Xue et al., 2024, https://arxiv.org/abs/2402.01739, section 4.1.
+        Xue et al., 2024, https://arxiv.org/abs/2402.01739, section 4.
     """
     first = np.asarray(routed_experts)[..., :1]
     real = real_choices(first, num_experts, mask)

@@ -59,7 +59,8 @@ def top_tokens(counts, number=10, by="lift", smallest_count=5):
     lead only where the expert gets more of them than of others: lift is the
     expert's share of a token's choices over its share of all choices,
     `P(expert | token) / P(expert)`. Lifts of rare tokens are chance, so tokens
-    with few choices of the expert are left out.
+    with few choices of the expert are left out, and so are tokens that it gets
+    no more of than others do.
 
     Args:
         counts: int array of shape (V, E), one layer of `count_choices`.
@@ -95,7 +96,10 @@ def top_tokens(counts, number=10, by="lift", smallest_count=5):
     for count, each in zip(counts.T, lift.T, strict=True):
         first, second = (each, count) if by == "lift" else (count, each)
         order = np.lexsort((-second, -first))
-        order = order[count[order] >= max(smallest_count, 1)][:number]
+        listed = count >= max(smallest_count, 1)
+        if by == "lift":
+            listed &= each > 1
+        order = order[listed[order]][:number]
         lists.append(
             [(int(t), int(count[t]), round(float(each[t]), 6)) for t in order]
         )

@@ -143,11 +143,14 @@ function showLayers() {
 }
 
 function showDrops() {
+  if (report.capacity_factor) {
+    find("capacity").textContent = `at a capacity factor of ${report.capacity_factor}`;
+  }
   const colours = [blue, orange, green, quiet];
   const largest = Math.max(...report.dropped.flat());
   if (largest === 0) {
     find("drops").replaceChildren(make("p", { className: "hint" },
-      "None is dropped while training: the model has no capacity, or enough."));
+      "None is dropped: there is no capacity, or enough of it."));
     return;
   }
   const layers = report.dropped.map((values, i) => ({ values, i }));
@@ -162,7 +165,8 @@ function showDrops() {
 
 function visible(label) {
   const names = { "\n": "\u21b5", "\t": "\u21e5", "\r": "\u240d" };
-  return label.replace(/[\n\t\r]/g, (each) => names[each]).replaceAll(" ", "\u2423");
+  const shown = label.replace(/[\n\t\r]/g, (each) => names[each]);
+  return shown.replaceAll(" ", "\u2423");
 }
 
 let chosen = 0;
