@@ -14,6 +14,7 @@ group sizes need, longer ones, and the spare ones multiply zeros.
 import numpy as np
 from keras import ops
 
+from keras_moe.ops.read_slice import read_slice
 from keras_moe.ops.widen import int32
 from keras_moe.ops.widen import result_dtype
 from keras_moe.ops.widen import widen
@@ -51,7 +52,7 @@ def grouped_rows(
     >>> np.array(outputs).ravel().tolist()
     [2.0, 2.0, 0.0]
     """
-    num_rows, inner = ops.shape(inputs)
+    num_rows = ops.shape(inputs)[0]
     outer = kernels.shape[1] if transpose_kernels else kernels.shape[2]
     blocks = _Blocks(group_sizes, num_rows, known_count)
     block = blocks.length
@@ -59,10 +60,8 @@ def grouped_rows(
 
     def multiply_block(index, outputs):
         row, kernel_index, in_group = blocks.at(index)
-        rows = ops.slice(padded, (row, ZERO), (block, inner))
-        kernel = ops.slice(
-            kernels, (kernel_index, ZERO, ZERO), (1, *kernels.shape[1:])
-        )[0]
+        rows = read_slice(padded, row, block)
+        kernel = read_slice(kernels, kernel_index, 1)[0]
         if transpose_kernels:
             kernel = ops.transpose(kernel)
         product = ops.where(in_group, rows @ kernel, 0)
@@ -106,12 +105,12 @@ def grouped_outer(inputs, cotangents, group_sizes, known_count=False):
     def add_block(index, sums):
         row, group, in_group = blocks.at(index)
         # Both sides are masked: 0 times a neighbour's NaN would be a NaN.
-        rows = ops.slice(padded, (row, ZERO), (block, inner))
+        rows = read_slice(padded, row, block)
         rows = ops.where(in_group, rows, 0)
-        columns = ops.slice(padded_cotangents, (row, ZERO), (block, outer))
+        columns = read_slice(padded_cotangents, row, block)
         columns = ops.where(in_group, columns, 0)
         product = widen(ops.transpose(rows) @ columns)
-        current = ops.slice(sums, (group, ZERO, ZERO), (1, inner, outer))
+        current = read_slice(sums, group, 1)
         return ops.slice_update(
             sums, (group, ZERO, ZERO), current + product[None]
         )
@@ -153,10 +152,17 @@ class _Blocks:
         group = ops.cast(ops.sum(passed), "int32")
         # A spare block goes to the padding, and no row of it is real.
         group = ops.minimum(group, int32(self._last_group))
-        row = self._group_starts[group]
-        row = row + (index - self._first_block[group]) * self.length
+        row, first_block, group_end = (
+            read_slice(numbers, group, 1)[0]
+            for numbers in (
+                self._group_starts,
+                self._first_block,
+                self._group_ends,
+            )
+        )
+        row = row + (index - first_block) * self.length
         row = ops.minimum(row, int32(self._end))
-        in_group = row + self._positions < self._group_ends[group]
+        in_group = row + self._positions < group_end
         return row, group, in_group[:, None]
 
 
