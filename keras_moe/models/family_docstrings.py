@@ -36,7 +36,7 @@ or True = real token.
 Outputs: float tensor of shape (B, L, H).
 
 Raises:
-    TypeError: If a required argument is missing.
+    TypeError: If a required argument is missing or one is unknown.
     ValueError: If a size is not positive or sizes do not fit together.
 
 Example:

@@ -10,6 +10,7 @@ from keras_moe.checkpoints.save import save_checkpoint
 from keras_moe.models.expressible import check_expressible
 from keras_moe.models.family_router import settings_of
 from keras_moe.models.family_router import with_router
+from keras_moe.models.keywords import BY_KERAS
 from keras_moe.models.preset_folder import open_preset
 from keras_moe.models.registry import register_presets
 from keras_moe.models.registry import task_class
@@ -42,6 +43,7 @@ class PublishedBackbone:
     checkpoint_format: CheckpointFormat | None = None
     other_formats: tuple = ()
     published_presets: dict = {}
+    other_arguments: tuple = (*BY_KERAS, "published_settings")
 
     def __init_subclass__(cls, **kwargs):
         super().__init_subclass__(**kwargs)

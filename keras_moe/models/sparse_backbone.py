@@ -10,6 +10,8 @@ from keras_moe.models.family_router import check_causal
 from keras_moe.models.family_router import make_router
 from keras_moe.models.family_router import router_config
 from keras_moe.models.family_router import with_router
+from keras_moe.models.keywords import BY_KERAS
+from keras_moe.models.keywords import check_keywords
 from keras_moe.models.sparse_model import SparseModel
 from keras_moe.ops.all_layers import all_layers
 
@@ -18,10 +20,11 @@ class SparseBackbone(SparseModel):
     """A backbone with experts, whose attention learns adapters.
 
     Stands before `keras_hub.models.Backbone`. A family names its
-    `arguments_class`.
+    `arguments_class`; `other_arguments` are those that the base classes take.
     """
 
     arguments_class: type[Arguments] = Arguments
+    other_arguments: tuple = BY_KERAS
 
     def __init_subclass__(cls, **kwargs):
         super().__init_subclass__(**kwargs)
@@ -58,12 +61,17 @@ class SparseBackbone(SparseModel):
         Returns:
             The family's arguments, with the router as a configuration, and a
             dict of the others.
+
+        Raises:
+            TypeError: If one is of neither, or a required one is missing.
         """
+        names = cls.arguments_class.names()
+        known = (*names, *cls.other_arguments)
+        check_keywords(kwargs, known, cls.__name__)
         arguments = cls.arguments_class.pick(kwargs)
         arguments.router = router_config(
             arguments.router, lambda: cls.family_router(arguments)
         )
-        names = cls.arguments_class.names()
         others = {name: kwargs[name] for name in kwargs if name not in names}
         return arguments, others
 

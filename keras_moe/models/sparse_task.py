@@ -1,9 +1,12 @@
 """What our tasks share beyond keras-hub's."""
 
+import inspect
 from typing import Any
 
 import keras_hub
 
+from keras_moe.models.keywords import BY_KERAS
+from keras_moe.models.keywords import check_keywords
 from keras_moe.models.restored_task import RestoredTask
 from keras_moe.models.sparse_model import SparseModel
 
@@ -13,6 +16,24 @@ class SparseTask(RestoredTask, SparseModel):
 
     Stands before keras-hub's task class.
     """
+
+    def __init__(self, *, inputs, outputs, **kwargs):
+        self.check_keywords(kwargs)
+        super().__init__(inputs=inputs, outputs=outputs, **kwargs)  # type: ignore[call-arg]
+
+    @classmethod
+    def check_keywords(cls, given):
+        """Refuse keyword arguments that Keras would ignore.
+
+        Args:
+            given: dict, those that are not of the class itself.
+
+        Raises:
+            TypeError: If there is one; names the nearest known ones.
+        """
+        own = inspect.signature(cls).parameters
+        known = {*own, *BY_KERAS, "compile"} - {"args", "kwargs"}
+        check_keywords(given, known, cls.__name__)
 
     @property
     def preprocessor(self):

@@ -54,6 +54,7 @@ class SwitchBackbone(
         `decoder_sequence_output`, shape (B, Ld, H).
 
     Raises:
+        TypeError: If a required argument is missing or one is unknown.
         ValueError: If a size is not positive.
 
     `from_preset` reads folders of transformers' `switch_transformers` (ReLU,

@@ -42,7 +42,7 @@ class VisionMoEBackbone(SparseBackbone, keras_hub.models.Backbone):
     Outputs: float tensor of shape (B, L, H), the class token first.
 
     Raises:
-        TypeError: If a required argument is missing.
+        TypeError: If a required argument is missing or one is unknown.
         ValueError: If a size is not positive, or sizes do not fit together.
 
     Example: Last-2 of four layers.

@@ -95,6 +95,7 @@ class VisionMoEClassifier(SparseTask, keras_hub.models.ImageClassifier):
                 first = 1 if backbone.use_class_token else 0
                 pooled = ops.mean(ops.cast(x[:, first:], "float32"), axis=1)
             outputs = self.output_dense(self.output_dropout(pooled))
+        self.check_keywords(kwargs)
         # Past the base class, which makes a head for feature maps.
         super(keras_hub.models.ImageClassifier, self).__init__(
             inputs=inputs, outputs=outputs, **kwargs
