@@ -10,6 +10,7 @@ from keras_moe.analysis.expert_use import effective_experts
 from keras_moe.analysis.expert_use import expert_load
 from keras_moe.analysis.report import make_report
 from keras_moe.analysis.report import render_page
+from keras_moe.analysis.routing_history import RoutingHistory
 from keras_moe.analysis.token_information import TokenInformation
 from keras_moe.analysis.token_information import token_information
 from keras_moe.analysis.token_table import count_choices
@@ -18,6 +19,7 @@ from keras_moe.analysis.token_table import top_tokens
 __all__ = [
     "Agreement",
     "Analysis",
+    "RoutingHistory",
     "TokenInformation",
     "analyze",
     "count_choices",

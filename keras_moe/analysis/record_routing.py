@@ -64,53 +64,77 @@ def record_routing(
     >>> record_routing(backbone, token_ids, token_ids > 0).chosen.shape
     (1, 3, 3, 2)
     """
-    backbone = getattr(model, "backbone", model)
-    if not hasattr(backbone, "encode") and not hasattr(
-        backbone, "hidden_states"
-    ):
-        raise ValueError(
-            "Expected a model of keras_moe.models that reads token ids. "
-            f"Received: a {type(model).__name__}. For other models, record "
-            "with `RoutedExperts` and call the functions on arrays."
-        )
-    layers = find_sparse_layers(backbone)
-    if not layers:
-        raise ValueError(
-            "Expected a model with sparse layers. Received: a "
-            f"{type(model).__name__} without. Choose one with experts."
-        )
-    recorder = _Recorder(backbone, capacity_factor)
-    batches = []
-    progress = keras.utils.Progbar(
-        -(-len(token_ids) // batch_size), verbose=verbose, unit_name="batch"
-    )
-    for start in range(0, len(token_ids), batch_size):
-        rows = np.arange(start, start + batch_size) % len(token_ids)
-        # Full batches alone: another shape would be compiled again.
-        batch = recorder.predict_on_batch(
-            {
-                "token_ids": np.asarray(token_ids, "int32")[rows],
-                "padding_mask": np.asarray(mask, "int32")[rows],
-            }
-        )
-        batches.append({name: np.asarray(batch[name]) for name in batch})
-        progress.add(1)
-    chosen, kept = (
-        np.concatenate([each[name] for each in batches])[: len(token_ids)]
-        for name in ("chosen", "kept")
-    )
-    names = list(layers)[: chosen.shape[2]]
-    num_experts = max(each.num_experts for each in layers.values())
-    return Routing(chosen, kept, num_experts, names)
+    recorder = RoutingRecorder(model, capacity_factor)
+    return recorder.record(token_ids, mask, batch_size, verbose)
 
 
-class _Recorder(keras.Model):
-    """A backbone whose outputs are its routers' choices."""
+class RoutingRecorder(keras.Model):
+    """A model whose outputs are the choices of another one's routers.
 
-    def __init__(self, backbone, capacity_factor):
+    Compiled once, it records again whenever the weights have changed.
+
+    Args:
+        model: as for `record_routing`.
+        capacity_factor: as for `record_routing`.
+
+    Raises:
+        ValueError: If the model has no sparse layers or is none of ours.
+    """
+
+    def __init__(self, model, capacity_factor=None):
         super().__init__(name="routing_recorder")
+        backbone = getattr(model, "backbone", model)
+        if not hasattr(backbone, "encode") and not hasattr(
+            backbone, "hidden_states"
+        ):
+            raise ValueError(
+                "Expected a model of keras_moe.models that reads token ids. "
+                f"Received: a {type(model).__name__}. For other models, "
+                "record with `RoutedExperts` and call the functions on arrays."
+            )
+        if not find_sparse_layers(backbone):
+            raise ValueError(
+                "Expected a model with sparse layers. Received: a "
+                f"{type(model).__name__} without. Choose one with experts."
+            )
         self.backbone = backbone
         self.capacity_factor = capacity_factor
+
+    def record(self, token_ids, mask, batch_size=8, verbose=0):
+        """Record the choices of every sparse layer, batch by batch.
+
+        Args:
+            token_ids: int array of shape (B, L).
+            mask: bool array of shape (B, L), True = real token.
+            batch_size: int, rows of a batch.
+            verbose: int, 1 shows a progress bar.
+
+        Returns:
+            `Routing`.
+        """
+        batches = []
+        progress = keras.utils.Progbar(
+            -(-len(token_ids) // batch_size), verbose=verbose, unit_name="batch"
+        )
+        for start in range(0, len(token_ids), batch_size):
+            rows = np.arange(start, start + batch_size) % len(token_ids)
+            # Full batches alone: another shape would be compiled again.
+            batch = self.predict_on_batch(
+                {
+                    "token_ids": np.asarray(token_ids, "int32")[rows],
+                    "padding_mask": np.asarray(mask, "int32")[rows],
+                }
+            )
+            batches.append({name: np.asarray(batch[name]) for name in batch})
+            progress.add(1)
+        chosen, kept = (
+            np.concatenate([each[name] for each in batches])[: len(token_ids)]
+            for name in ("chosen", "kept")
+        )
+        layers = find_sparse_layers(self.backbone)
+        names = list(layers)[: chosen.shape[2]]
+        num_experts = max(each.num_experts for each in layers.values())
+        return Routing(chosen, kept, num_experts, names)
 
     def call(self, inputs):
         with record_plans() as plans:

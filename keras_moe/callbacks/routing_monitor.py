@@ -2,10 +2,9 @@
 
 import warnings
 
-import keras
 import numpy as np
-from keras import ops
 
+from keras_moe.callbacks.periodic_callback import PeriodicCallback
 from keras_moe.callbacks.routing_averages import averages_between
 from keras_moe.callbacks.routing_averages import averages_over_layers
 from keras_moe.callbacks.routing_logs import RoutingLogs
@@ -13,7 +12,7 @@ from keras_moe.callbacks.sparse_layers import find_sparse_layers
 from keras_moe.ops.plain_numbers import plain_numbers
 
 
-class RoutingMonitor(keras.callbacks.Callback):
+class RoutingMonitor(PeriodicCallback):
     """Shows how the experts are used: progress bar, history, TensorBoard.
 
     While `fit()` runs, every `SparseMoE` of the model records its routing,
@@ -82,15 +81,10 @@ class RoutingMonitor(keras.callbacks.Callback):
 
     @plain_numbers
     def __init__(self, log_dir=None, update_freq="epoch"):
-        super().__init__()
+        super().__init__(update_freq)
         self.log_dir = log_dir
-        self.update_freq = update_freq
-        self._batches_per_report = _batches_per_report(update_freq)
         if log_dir is not None:
             RoutingLogs.check_installed()
-        # Lets Keras on JAX show the progress bar from a thread, as it does
-        # without callbacks: nothing happens here at the end of a batch.
-        self.async_safe = self._batches_per_report is None
         self.report_steps = []
         self._loads = {}
         self._layers = {}
@@ -115,7 +109,7 @@ class RoutingMonitor(keras.callbacks.Callback):
             )
         self._record(True)
         self._names = None
-        self._steps_before_epoch = _steps_taken(self.model)
+        super().on_train_begin()
         self.report_steps = []
         self._loads = {name: [] for name in self._layers}
         if self.log_dir is not None:
@@ -124,27 +118,12 @@ class RoutingMonitor(keras.callbacks.Callback):
     def on_epoch_begin(self, epoch, logs=None):
         for layer in self._layers.values():
             layer.statistics.reset()
-        self._batches_seen = 0
-        self._batches_reported = 0
+        super().on_epoch_begin(epoch)
         self._reported = {}
 
-    def on_train_batch_end(self, batch, logs=None):
-        if self._batches_per_report is None:
-            return
-        # Not one more than before: `steps_per_execution`.
-        self._batches_seen = batch + 1
-        unreported = self._batches_seen - self._batches_reported
-        if unreported >= self._batches_per_report:
-            self._report(self._steps_before_epoch + self._batches_seen, logs)
-
     def on_epoch_end(self, epoch, logs=None):
-        if self._batches_per_report is None:
-            step = epoch
-        else:
-            self._steps_before_epoch += self._batches_seen
-            step = self._steps_before_epoch
-        results = self._report(step, logs)
-        if not results:
+        super().on_epoch_end(epoch, logs)
+        if not self._reported:
             warnings.warn(
                 "RoutingMonitor has nothing to report: no SparseMoE layer ran "
                 "with training=True in this epoch.",
@@ -165,11 +144,8 @@ class RoutingMonitor(keras.callbacks.Callback):
         # The step may have been traced with recording off (or on).
         self.model.make_train_function(force=True)
 
-    def _report(self, step, logs):
-        """Report the layers that ran in this epoch, and return them."""
-        # On JAX the model's variables are not there in the middle of an
-        # epoch. Asking the callback for its model brings them back.
-        _ = self.model
+    def report(self, step, logs):
+        """Report the layers that ran in this epoch."""
         results = {
             name: layer.statistics.result()
             for name, layer in self._layers.items()
@@ -184,8 +160,6 @@ class RoutingMonitor(keras.callbacks.Callback):
         if self._logs:
             self._logs.write_model(logs or {}, step)
         self._reported = results
-        self._batches_reported = self._batches_seen
-        return results
 
     def _update_logs(self, logs, averages):
         if self._names is None:
@@ -213,22 +187,3 @@ class RoutingMonitor(keras.callbacks.Callback):
             for name, each in averages.items():
                 self._logs.write_layer(name, each, step)
             self._logs.write_image(self._loads, self.report_steps)
-
-
-def _batches_per_report(update_freq):
-    if update_freq == "epoch":
-        return None
-    if update_freq == "batch":
-        return 1
-    if type(update_freq) is int and update_freq > 0:
-        return update_freq
-    raise ValueError(
-        'Expected update_freq to be "epoch", "batch" or a positive int. '
-        f"Received: update_freq={update_freq!r}. Choose how often to report."
-    )
-
-
-def _steps_taken(model):
-    """Return the step the optimizer is at, to go on after a restart."""
-    iterations = getattr(model.optimizer, "iterations", 0)
-    return int(ops.convert_to_numpy(iterations))
