@@ -28,6 +28,8 @@ class BalancingRule:
     # Whether the rule's aim is that experts are equally busy. A router whose
     # experts are so anyway refuses it.
     evens_load = False
+    # Whose tokens a loss is about, where replicas share a batch.
+    scope = "batch"
 
     def __call__(self, plan):
         """Compute the loss of a training step.

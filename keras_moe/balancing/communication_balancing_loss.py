@@ -25,6 +25,7 @@ class CommunicationBalancingLoss(ExpertGroupRule):
             smaller of D and K.
         per_sequence: bool, whether each row of the batch is balanced by
             itself.
+        scope: `"batch"`, or `"replica"`, as for `LossRule`.
 
     Example: three tokens of two experts each, on 2 devices.
 
@@ -50,8 +51,10 @@ class CommunicationBalancingLoss(ExpertGroupRule):
         num_groups=None,
         num_limited=None,
         per_sequence=True,
+        *,
+        scope="batch",
     ):
-        super().__init__(weight, num_groups, per_sequence)
+        super().__init__(weight, num_groups, per_sequence, scope)
         if num_limited is not None:
             check_positive(num_limited=num_limited)
         self.num_limited = num_limited

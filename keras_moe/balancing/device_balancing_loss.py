@@ -20,6 +20,7 @@ class DeviceBalancingLoss(ExpertGroupRule):
             `expert_groups`.
         per_sequence: bool, whether each row of the batch is balanced by
             itself.
+        scope: `"batch"`, or `"replica"`, as for `LossRule`.
 
     Example: three tokens on the experts 0, 1 and 2, of 2 devices.
 
@@ -39,8 +40,10 @@ class DeviceBalancingLoss(ExpertGroupRule):
     evens_load = True
 
     @plain_numbers
-    def __init__(self, weight=0.05, num_groups=None, per_sequence=True):
-        super().__init__(weight, num_groups, per_sequence)
+    def __init__(
+        self, weight=0.05, num_groups=None, per_sequence=True, *, scope="batch"
+    ):
+        super().__init__(weight, num_groups, per_sequence, scope)
 
     def loss(self, plan):
         return device_balancing_loss(plan, self.num_groups, self.per_sequence)

@@ -15,6 +15,7 @@ class ExpertGroupRule(LossRule):
             `expert_groups`.
         per_sequence: bool, whether each row of the batch is balanced by
             itself.
+        scope: `"batch"`, or `"replica"`, as for `LossRule`.
 
     Example:
 
@@ -29,8 +30,10 @@ class ExpertGroupRule(LossRule):
     4
     """
 
-    def __init__(self, weight, num_groups=None, per_sequence=True):
-        super().__init__(weight)
+    def __init__(
+        self, weight, num_groups=None, per_sequence=True, scope="batch"
+    ):
+        super().__init__(weight, scope)
         if num_groups is not None:
             check_positive(num_groups=num_groups)
         self.num_groups = num_groups

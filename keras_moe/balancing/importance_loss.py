@@ -19,6 +19,7 @@ class ImportanceLoss(LossRule):
         weight: float; 0 turns the loss off.
         of: `"combine_weights"` as in Shazeer et al., or `"probs"` as in
             V-MoE.
+        scope: `"batch"`, or `"replica"`, as for `LossRule`.
 
     Example: three tokens on two experts.
 
@@ -39,8 +40,8 @@ class ImportanceLoss(LossRule):
     evens_load = True
 
     @plain_numbers
-    def __init__(self, weight=0.01, of="combine_weights"):
-        super().__init__(weight)
+    def __init__(self, weight=0.01, of="combine_weights", *, scope="batch"):
+        super().__init__(weight, scope)
         check_weighting(of)
         self.of = of
 

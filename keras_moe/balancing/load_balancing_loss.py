@@ -26,6 +26,7 @@ class LoadBalancingLoss(LossRule):
             in GShard.
         per_sequence: bool, whether each row of the batch is balanced by
             itself, as in DeepSeek-V3.
+        scope: `"batch"`, or `"replica"`, as for `LossRule`.
 
     Example: three tokens on the experts 0, 0 and 2.
 
@@ -55,8 +56,9 @@ class LoadBalancingLoss(LossRule):
         normalize_top_k=True,
         choices="all",
         per_sequence=False,
+        scope="batch",
     ):
-        super().__init__(weight)
+        super().__init__(weight, scope)
         check_choices(choices)
         self.normalize_top_k = normalize_top_k
         self.choices = choices

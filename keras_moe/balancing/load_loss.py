@@ -19,6 +19,7 @@ class LoadLoss(LossRule):
         weight: float; 0 turns the loss off.
         own_threshold: bool, whether each expert is compared with the others,
             as in Shazeer et al. `False` as in V-MoE.
+        scope: `"batch"`, or `"replica"`, as for `LossRule`.
 
     Example: three tokens on two experts.
 
@@ -43,8 +44,8 @@ class LoadLoss(LossRule):
     evens_load = True
 
     @plain_numbers
-    def __init__(self, weight=0.01, own_threshold=True):
-        super().__init__(weight)
+    def __init__(self, weight=0.01, own_threshold=True, *, scope="batch"):
+        super().__init__(weight, scope)
         self.own_threshold = own_threshold
 
     def loss(self, plan):

@@ -19,6 +19,7 @@ class MeanEntropyLoss(LossRule):
         weight: float, per nat; 0 turns the loss off.
         threshold: optional float, in nats: there is no loss for more entropy.
             `None` means log(E).
+        scope: `"batch"`, or `"replica"`, as for `LossRule`.
 
     Example: three tokens on two experts.
 
@@ -38,8 +39,8 @@ class MeanEntropyLoss(LossRule):
     evens_load = True
 
     @plain_numbers
-    def __init__(self, weight=0.01, threshold=None):
-        super().__init__(weight)
+    def __init__(self, weight=0.01, threshold=None, *, scope="batch"):
+        super().__init__(weight, scope)
         self.threshold = threshold
         if threshold is not None:
             check_not_negative(threshold=threshold)

@@ -2,6 +2,8 @@
 
 import keras
 
+from keras_moe.balancing.loss_rule import check_scope
+from keras_moe.balancing.loss_rule import config_of_scope
 from keras_moe.balancing.pooled_rule import PooledRule
 from keras_moe.losses.pooled_load_balancing import balance_of_sums
 from keras_moe.losses.pooled_load_balancing import sums_of_tokens
@@ -21,6 +23,7 @@ class PooledLoadBalancingLoss(PooledRule):
 
     Args:
         weight: float; 0 turns the loss off.
+        scope: `"batch"`, or `"replica"`, as for `LossRule`.
 
     Example: three tokens, one layer of K = 1.
 
@@ -40,9 +43,11 @@ class PooledLoadBalancingLoss(PooledRule):
     evens_load = True
 
     @plain_numbers
-    def __init__(self, weight=0.001):
+    def __init__(self, weight=0.001, *, scope="batch"):
         super().__init__()
         check_not_negative(weight=weight)
+        check_scope(scope)
+        self.scope = scope
         self.weight = weight
 
     def parts(self, plan):
@@ -59,4 +64,4 @@ class PooledLoadBalancingLoss(PooledRule):
             super().add_loss(plan, router)
 
     def get_config(self):
-        return {"weight": self.weight}
+        return {"weight": self.weight, **config_of_scope(self.scope)}

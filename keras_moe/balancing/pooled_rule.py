@@ -1,5 +1,9 @@
 """What the balancing rules of a whole model have in common."""
 
+import threading
+import weakref
+from collections.abc import MutableMapping
+
 import keras
 from keras import ops
 
@@ -114,20 +118,28 @@ class _Pool:
     """The sums over the layers that one call of a model has passed."""
 
     def __init__(self):
-        self._added = []
-        self._parts = None
+        # The replicas of a `tf.distribute` strategy are threads, whose calls
+        # alternate.
+        self._calls: MutableMapping = weakref.WeakKeyDictionary()
 
     def parts(self):
         """Return the sums so far, or `None` if a new call has begun."""
+        added, parts = self._call()
         # Keras forgets a layer's losses when a new call reaches it.
-        if not all(_has(router, loss) for router, loss in self._added):
-            self._added, self._parts = [], None
-        return self._parts
+        if not all(_has(router, loss) for router, loss in added):
+            added, parts = self._calls[threading.current_thread()] = [], None
+        return parts
 
     def add(self, router, loss, parts):
         """Note that a router has added its loss, and the sums with it."""
-        self._added.append((router, loss))
-        self._parts = parts
+        added, _ = self._call()
+        self._calls[threading.current_thread()] = (
+            [*added, (router, loss)],
+            parts,
+        )
+
+    def _call(self):
+        return self._calls.get(threading.current_thread(), ([], None))
 
 
 def _has(router, loss):

@@ -16,6 +16,7 @@ class RouterZLoss(LossRule):
 
     Args:
         weight: float, per nats squared; 0 turns the loss off.
+        scope: `"batch"`, or `"replica"`, as for `LossRule`.
 
     Example: three tokens whose logits are all 0.
 
@@ -32,8 +33,8 @@ class RouterZLoss(LossRule):
     source = "Zoph et al., 2022, equation 5"
 
     @plain_numbers
-    def __init__(self, weight=0.001):
-        super().__init__(weight)
+    def __init__(self, weight=0.001, *, scope="batch"):
+        super().__init__(weight, scope)
 
     def loss(self, plan):
         return router_z_loss(plan)

@@ -19,16 +19,13 @@ class RunState(keras.layers.Layer):
     def __init__(self, **kwargs):
         super().__init__(**{**kwargs, "dtype": "float32"})
 
-    def add_state(self, name, shape=(), dtype="float32", replicas="none"):
-        """Make a variable that starts at 0.
+    def add_state(self, name, shape=(), dtype="float32"):
+        """Make a variable that starts at 0, the same on all replicas.
 
         Args:
             name: str.
             shape: tuple of ints.
             dtype: str.
-            replicas: `"sum"`, `"mean"` or `"only_first_replica"`: each
-                replica of a `tf.distribute` strategy has its own value, and
-                reading gives this of them. `"none"`: all have the same.
 
         Returns:
             `keras.Variable`.
@@ -40,10 +37,6 @@ class RunState(keras.layers.Layer):
                 dtype=dtype,
                 trainable=False,
                 autocast=False,
-                aggregation=replicas,
-                # Without a meeting of the replicas in the middle of a call,
-                # which would mix up their losses.
-                synchronization="auto" if replicas == "none" else "on_read",
                 name=name,
             )
 

@@ -14,8 +14,8 @@ class SelectionBias(BalancingRule):
     The bias takes part in the choice, not in the weights, and no gradient
     trains it. It moves once per optimizer step, by what is added up over the
     step's batch: over all micro-batches under gradient accumulation, and all
-    replicas of a `tf.distribute` strategy. It is `router.expert_bias`,
-    float32 of shape (E,), and is saved with the weights.
+    replicas of `torch.distributed` or `tf.distribute`. It is
+    `router.expert_bias`, float32 of shape (E,), and is saved with the weights.
 
     Abstract: a subclass overrides `summands` and `step`.
 

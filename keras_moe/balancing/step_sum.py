@@ -10,8 +10,8 @@ from keras_moe.ops.replicas import sum_over_replicas
 class StepSum(RunState):
     """Adds up numbers over the batch of an optimizer step.
 
-    That is the sum over the replicas of a `tf.distribute` strategy, and over
-    the micro-batches if the optimizer accumulates gradients.
+    That is the sum over the replicas of `torch.distributed` or `tf.distribute`,
+    and over the micro-batches if the optimizer accumulates gradients.
 
     Args:
         size: int, how many numbers.

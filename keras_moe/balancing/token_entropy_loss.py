@@ -17,6 +17,7 @@ class TokenEntropyLoss(LossRule):
 
     Args:
         weight: float, per nat; 0 turns the loss off.
+        scope: `"batch"`, or `"replica"`, as for `LossRule`.
 
     Example: three tokens, two of which cannot decide.
 
@@ -35,8 +36,8 @@ class TokenEntropyLoss(LossRule):
     source = "Mustafa et al., 2022 (LIMoE), local entropy loss"
 
     @plain_numbers
-    def __init__(self, weight=0.01):
-        super().__init__(weight)
+    def __init__(self, weight=0.01, *, scope="batch"):
+        super().__init__(weight, scope)
 
     def loss(self, plan):
         return token_entropy_loss(plan)

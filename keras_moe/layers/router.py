@@ -17,6 +17,7 @@ from keras_moe.layers.symbolic_plan import SymbolicPlan
 from keras_moe.layers.symbolic_plan import plan_of_tensors
 from keras_moe.ops.padding import clean_padding
 from keras_moe.ops.plain_numbers import to_plain
+from keras_moe.ops.replicas import whole_batch
 from keras_moe.routing.padding import join_masks
 from keras_moe.routing.plans import TokenChoice
 from keras_moe.routing.validation import check_padding_mask
@@ -215,11 +216,11 @@ class Router(KeptLosses):
         return plan.complete(padding_mask, self.num_experts)
 
     def _balance(self, plan):
-        # First: where replicas meet, losses of before would be lost.
         for rule in self.balancing:
             rule.update(plan, self)
         for rule in self.balancing:
-            rule.add_loss(plan, self)
+            with whole_batch(rule.scope == "batch"):
+                rule.add_loss(plan, self)
 
     def rematerialized_call(self, layer_call, *args, **kwargs):
         return layer_call

@@ -9,6 +9,8 @@ from keras_moe.losses.load_balancing import tokens_per_expert
 from keras_moe.metrics.table import ROUTING_METRICS
 from keras_moe.metrics.table import metrics_of_load
 from keras_moe.ops.plain_numbers import plain_numbers
+from keras_moe.ops.replicas import sum_over_batch
+from keras_moe.ops.replicas import whole_batch
 
 # Name, function of a plan, whether that needs scores.
 _OF_PLAN = [
@@ -22,7 +24,8 @@ _OF_PLAN = [
 class RoutingStatistics(RunState):
     """Averages a layer's routing over training steps.
 
-    What it computes are the rows of `keras_moe.metrics.ROUTING_METRICS`.
+    What it computes are the rows of `keras_moe.metrics.ROUTING_METRICS`, of
+    the tokens of all replicas (`torch.distributed`, `tf.distribute`).
 
     Switched off (`enabled = False`, the default) it adds no operation to the
     program. `keras_moe.callbacks.RoutingMonitor` switches it on, or do it by
@@ -55,16 +58,13 @@ class RoutingStatistics(RunState):
         self.enabled = False
 
     def build(self, *shapes):
-        # Of replicas: the sum of their tokens, the mean of their averages.
-        self.steps = self.add_state("steps", replicas="only_first_replica")
+        self.steps = self.add_state("steps")
         self.tokens_per_expert = self.add_state(
-            "tokens_per_expert", (self.num_experts,), "int32", replicas="sum"
+            "tokens_per_expert", (self.num_experts,), "int32"
         )
-        self._sums = {
-            name: self.add_state(name, replicas="mean") for name, *_ in _OF_PLAN
-        }
+        self._sums = {name: self.add_state(name) for name, *_ in _OF_PLAN}
         self._sums["expert_load"] = self.add_state(
-            "expert_load", (self.num_experts,), replicas="mean"
+            "expert_load", (self.num_experts,)
         )
 
     def __call__(self, plan, **kwargs):
@@ -75,9 +75,12 @@ class RoutingStatistics(RunState):
         return super().__call__(tensors, **kwargs)
 
     def call(self, plan):
-        if not self.enabled:
-            return
-        routed = tokens_per_expert(plan)
+        if self.enabled:
+            with whole_batch():
+                self._count(plan)
+
+    def _count(self, plan):
+        (routed,) = sum_over_batch(tokens_per_expert(plan))
         pairs = ops.maximum(ops.sum(routed), 1.0)
         new = {"expert_load": routed / pairs}
         for name, of_plan, needs_scores in _OF_PLAN:

@@ -4,6 +4,7 @@ from keras import ops
 
 from keras_moe.losses.shares import shares_of_probability
 from keras_moe.losses.token_means import mean_over_tokens
+from keras_moe.ops.replicas import sum_over_batch
 from keras_moe.ops.widen import int32
 from keras_moe.routing.plans import get_scores
 
@@ -51,7 +52,8 @@ def importance_loss(plan, of="combine_weights"):
         ops.reshape(int32(plan.expert_indices), (-1,)),
         num_segments=num_experts + 1,
     )
-    return squared_variation(importance[:num_experts])  # The last: nowhere.
+    # The last: nowhere.
+    return squared_variation(*sum_over_batch(importance[:num_experts]))
 
 
 def squared_variation(values):

@@ -6,6 +6,7 @@ from keras_moe.losses.shares import shares_of_probability
 from keras_moe.losses.token_means import mean_over_sequences
 from keras_moe.losses.token_means import mean_over_tokens
 from keras_moe.losses.token_means import num_real_tokens
+from keras_moe.ops.replicas import sum_over_batch
 from keras_moe.routing.plans import TokenChoice
 from keras_moe.routing.plans import count_tokens
 from keras_moe.routing.plans import get_scores
@@ -84,9 +85,12 @@ def pairs_per_token(plan, per_sequence=False):
     >>> np.array(pairs_per_token(plan)).round(2).tolist()
     [0.67, 0.0, 0.33]
     """
-    num_tokens = num_real_tokens(get_scores(plan).padding_mask, per_sequence)
     pairs = tokens_per_expert(plan, per_sequence)
-    return pairs / (num_tokens[..., None] if per_sequence else num_tokens)
+    mask = get_scores(plan).padding_mask
+    if per_sequence:
+        return pairs / num_real_tokens(mask, per_sequence)[..., None]
+    pairs, number = sum_over_batch(pairs, ops.sum(ops.cast(mask, "float32")))
+    return pairs / ops.maximum(number, 1.0)
 
 
 def tokens_per_expert(plan, per_sequence=False):

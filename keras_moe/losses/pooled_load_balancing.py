@@ -4,6 +4,7 @@ from keras import ops
 
 from keras_moe.losses.load_balancing import tokens_per_expert
 from keras_moe.ops.padding import zero_padding
+from keras_moe.ops.replicas import sum_over_batch
 from keras_moe.ops.sorting import top_k as stable_top_k
 from keras_moe.routing.plans import TokenChoice
 from keras_moe.routing.plans import count_tokens
@@ -77,7 +78,7 @@ def sums_of_tokens(plan):
         stable_top_k(logits, plan.expert_indices.shape[-1]), 0.0
     )
     by_logits = hide_padding(by_logits, padding_mask, num_experts)
-    return (
+    return sum_over_batch(
         ops.sum(ops.cast(padding_mask, "float32")),
         tokens_per_expert(count_tokens(by_logits, num_experts)),
         _sum_over_tokens(softmax(logits), padding_mask),

@@ -2,6 +2,8 @@
 
 from keras import ops
 
+from keras_moe.ops.replicas import sum_over_batch
+
 
 def num_real_tokens(padding_mask, per_sequence=False):
     """Count the real tokens, at least 1 so that it can be divided by.
@@ -19,12 +21,14 @@ def num_real_tokens(padding_mask, per_sequence=False):
     >>> float(num_real_tokens(np.array([True, True, False])))
     2.0
     """
-    real = ops.cast(padding_mask, "float32")
-    return ops.maximum(ops.sum(real, _token_axes(real, per_sequence)), 1.0)
+    return ops.maximum(_count(padding_mask, per_sequence), 1.0)
 
 
 def mean_over_tokens(values, padding_mask, per_sequence=False):
     """Average over the real tokens; 0 if there is none.
+
+    In a balancing rule or a statistic, the mean is over the tokens of all
+    replicas (`torch.distributed`, `tf.distribute`).
 
     Args:
         values: float32 tensor of shape (..., X) or (...).
@@ -43,12 +47,15 @@ def mean_over_tokens(values, padding_mask, per_sequence=False):
     2.0
     """
     token_axes = _token_axes(padding_mask, per_sequence)
-    total = num_real_tokens(padding_mask, per_sequence)
+    number = _count(padding_mask, per_sequence)
     padding_mask = ops.cast(padding_mask, "bool")
     if len(values.shape) > len(padding_mask.shape):
         padding_mask = padding_mask[..., None]
-        total = total[..., None] if per_sequence else total
-    return ops.sum(ops.where(padding_mask, values, 0.0), token_axes) / total
+        number = number[..., None] if per_sequence else number
+    total = ops.sum(ops.where(padding_mask, values, 0.0), token_axes)
+    if not per_sequence:
+        total, number = sum_over_batch(total, number)
+    return total / ops.maximum(number, 1.0)
 
 
 def mean_over_sequences(values, padding_mask):
@@ -74,6 +81,11 @@ def mean_over_sequences(values, padding_mask):
         ops.cast(padding_mask, "bool"), _token_axes(padding_mask, True)
     )
     return mean_over_tokens(values, has_token)
+
+
+def _count(padding_mask, per_sequence):
+    real = ops.cast(padding_mask, "float32")
+    return ops.sum(real, _token_axes(real, per_sequence))
 
 
 def _token_axes(values, per_sequence):

@@ -6,6 +6,7 @@ from keras import ops
 from keras_moe.losses.entropy import token_entropy_loss
 from keras_moe.losses.load_balancing import tokens_per_expert
 from keras_moe.losses.token_means import mean_over_tokens
+from keras_moe.ops.replicas import sum_over_batch
 from keras_moe.ops.widen import int32
 from keras_moe.routing.plans import TokenChoice
 from keras_moe.routing.plans import get_scores
@@ -55,10 +56,11 @@ def dropped_fraction(plan):
     if not isinstance(plan, TokenChoice):
         return ops.zeros((), "float32")
     per_expert = tokens_per_expert(plan)
-    num_experts, routed = per_expert.shape[-1], ops.sum(per_expert)
+    num_experts = per_expert.shape[-1]
     carried = ops.sum(
         ops.cast(int32(plan.expert_indices) < num_experts, "float32")
     )
+    routed, carried = sum_over_batch(ops.sum(per_expert), carried)
     return (routed - carried) / ops.maximum(routed, 1.0)
 
 

@@ -254,6 +254,7 @@ def test_a_rule_survives_its_configuration(name):
         float: 0.125,
         bool: lambda value: not value,
         "all": "first",
+        "batch": "replica",
         "combine_weights": "probs",
         "sign": "proportional",
         type(None): 2,
@@ -285,6 +286,15 @@ def all_rules(without):
 
 # Eager steps compile every operation on JAX, whose traces the gradients test.
 @pytest.mark.sweep(first=0 if keras.config.backend() == "jax" else 1)
+@pytest.mark.once
+def test_every_loss_has_a_scope():
+    for name in set(RULES) - STATE:
+        with pytest.raises(ValueError, match="Expected `scope` to be one of"):
+            RULES[name](scope="world")
+        # A subclass of your own need not know the argument.
+        assert "scope" not in RULES[name]().get_config()
+
+
 @pytest.mark.parametrize("without", sorted(STATE))
 def test_eager_steps_equal_compiled_ones(without, backend):
     def trained(**arguments):

@@ -2,9 +2,15 @@
 
 import tensorflow as tf
 
+from keras_moe.ops.tensorflow.losses_of_callers import losses_of_callers
+
+
+def num_replicas():
+    context = tf.distribute.get_replica_context()
+    return 1 if context is None else context.num_replicas_in_sync
+
 
 def sum_over_replicas(values):
     context = tf.distribute.get_replica_context()
-    if context is None or context.num_replicas_in_sync == 1:
-        return values
-    return context.all_reduce(tf.distribute.ReduceOp.SUM, values)
+    with losses_of_callers():
+        return context.all_reduce(tf.distribute.ReduceOp.SUM, values)
