@@ -18,6 +18,7 @@ __all__ = [
     "callbacks",
     "checkpoints",
     "dispatch",
+    "distribution",
     "experts",
     "export",
     "layers",

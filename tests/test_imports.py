@@ -22,6 +22,7 @@ PACKAGE = "keras_moe"
 # and the rooms before it.
 ROOMS = (
     "ops",
+    "distribution",
     "routing",
     "losses",
     "metrics",

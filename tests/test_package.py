@@ -32,8 +32,8 @@ def test_a_room_is_imported_when_it_is_asked_for(name):
 
 
 def test_what_is_no_room_is_no_attribute():
-    with pytest.raises(AttributeError, match="no attribute 'distribution'"):
-        keras_moe.__getattr__("distribution")
+    with pytest.raises(AttributeError, match="no attribute 'utils'"):
+        keras_moe.__getattr__("utils")
 
 
 def package_classes():

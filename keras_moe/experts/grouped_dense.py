@@ -85,7 +85,7 @@ class GroupedDense(StackedKernel):
         if self.quantization_mode == "int8":
             self._add_int8(shape)
         else:
-            self._kernel = self.add_weight(
+            self._kernel = self.add_expert_weight(
                 name="kernel",
                 shape=shape,
                 initializer=PerExpertInitializer(
@@ -96,7 +96,7 @@ class GroupedDense(StackedKernel):
             )
         self.bias = None
         if self.use_bias:
-            self.bias = self.add_weight(
+            self.bias = self.add_expert_weight(
                 name="bias",
                 shape=(self.num_experts, self.units),
                 initializer=self.bias_initializer,

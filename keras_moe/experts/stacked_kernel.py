@@ -3,6 +3,7 @@
 import keras
 from keras import ops
 
+from keras_moe.distribution.expert_weights import expert_weights
 from keras_moe.experts.int8_kernel import from_int8
 from keras_moe.experts.int8_kernel import to_int8
 from keras_moe.experts.late_weights import late_weights
@@ -19,15 +20,27 @@ class StackedKernel(keras.layers.Layer):
     is_int8 = False
     was_loaded = False
 
+    def add_expert_weight(self, **arguments):
+        """Add a weight whose first axis is E, which a mesh may divide.
+
+        Args:
+            **arguments: those of `add_weight`.
+
+        Returns:
+            `keras.Variable`.
+        """
+        with expert_weights() as mark:
+            return mark(self.add_weight(**arguments))
+
     def _add_int8(self, shape):
-        self._kernel = self.add_weight(
+        self._kernel = self.add_expert_weight(
             name="kernel",
             shape=shape,
             dtype="int8",
             initializer="zeros",
             trainable=False,
         )
-        self.kernel_scale = self.add_weight(
+        self.kernel_scale = self.add_expert_weight(
             name="kernel_scale",
             shape=(shape[0], shape[2]),
             initializer="ones",
@@ -124,13 +137,13 @@ class StackedKernel(keras.layers.Layer):
             )
         _, hidden_dim, units = self._kernel.shape
         with late_weights(self):
-            self.lora_kernel_a = self.add_weight(
+            self.lora_kernel_a = self.add_expert_weight(
                 name="lora_kernel_a",
                 shape=(self.num_experts, hidden_dim, rank),
                 initializer=PerExpertInitializer(a_initializer),
                 regularizer=self.kernel_regularizer,
             )
-            self.lora_kernel_b = self.add_weight(
+            self.lora_kernel_b = self.add_expert_weight(
                 name="lora_kernel_b",
                 shape=(self.num_experts, rank, units),
                 initializer=b_initializer,

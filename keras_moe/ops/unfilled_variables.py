@@ -32,6 +32,8 @@ def build_unfilled(make):
         layer = make()
     for variable in layer.variables:
         variable._initializer = _one_number
+        # For a distribution: there will never be anything to divide.
+        variable.is_unfilled = True
     return layer
 
 

@@ -1,0 +1,13 @@
+"""Training on more than one device: where weights and tokens are."""
+
+from keras_moe.distribution.expert_parallel import ExpertParallel
+from keras_moe.distribution.expert_weights import expert_weights
+from keras_moe.distribution.expert_weights import is_expert_weight
+from keras_moe.distribution.mesh_layout import MeshLayout
+
+__all__ = [
+    "ExpertParallel",
+    "MeshLayout",
+    "expert_weights",
+    "is_expert_weight",
+]

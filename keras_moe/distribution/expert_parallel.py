@@ -1,0 +1,173 @@
+"""Experts on different devices, with data on all of them."""
+
+import functools
+
+import keras
+
+from keras_moe.distribution.expert_weights import is_expert_weight
+from keras_moe.distribution.mesh_layout import MeshLayout
+from keras_moe.distribution.mesh_shape import mesh_shape
+from keras_moe.distribution.shard_rules import axes_of_expert_weight
+from keras_moe.distribution.shard_rules import axes_of_weight
+from keras_moe.distribution.shard_rules import check_shard
+from keras_moe.ops.backend import load_or
+
+AXES = ("data", "expert")
+
+
+class ExpertParallel(keras.distribution.ModelParallel):
+    """Distributes experts over devices, and the batch over all of them.
+
+    The devices form a mesh of `data` times `expert`. The stacked weights of
+    all experts, and their optimizer slots, are split over the expert axis:
+    each device holds E / `expert` of the experts, `data` times the same.
+    Rows of the batch are split over both axes, so every device routes tokens
+    of its own and sends them to the devices that hold their experts.
+    All other weights are on every device, unless `shard` says otherwise.
+
+    Set it with `keras.distribution.set_distribution` before the model is
+    made; `fit` needs nothing else.
+
+    Args:
+        data: optional int, size of the data axis. Defaults to what the
+            devices leave; without `expert` to 1.
+        expert: optional int, size of the expert axis; the number of experts
+            is a multiple of it. Defaults to what the devices leave.
+        devices: optional list of devices, names such as `"cpu:0"` or those of
+            the backend. Defaults to all.
+        shard: optional str. `"full"` also splits the largest axis of all
+            other kernels over all devices, and of the experts' over the data
+            axis, and gathers them when they are used (FSDP, ZeRO-3).
+        auto_shard_dataset: bool, whether Keras gives each process its part
+            of a `tf.data.Dataset`. `False` if each process reads its own
+            part already.
+
+    Raises:
+        ValueError: If the axes do not fit the devices, processes have
+            unequally many devices, `shard` is unknown; later, if the number
+            of experts or a batch cannot be divided.
+        NotImplementedError: If the backend cannot distribute experts.
+
+    Example:
+
+    ```python
+    if keras.config.backend() == "jax":
+        distribution = ExpertParallel(data=1, expert=1, devices=["cpu:0"])
+        keras.distribution.set_distribution(distribution)
+    ```
+
+    References:
+        Lepikhin et al., 2020, https://arxiv.org/abs/2006.16668, section 3.
+        Rajbhandari et al., 2019, https://arxiv.org/abs/1910.02054 (ZeRO).
+    """
+
+    # The axes that the batch is split over.
+    data_axes = AXES
+    expert_axis = "expert"
+
+    def __init__(
+        self,
+        data=None,
+        expert=None,
+        *,
+        devices=None,
+        shard=None,
+        auto_shard_dataset=True,
+    ):
+        check_shard(shard)
+        self.engine = _engine()
+        devices = self.engine.arrange_devices(
+            devices, functools.partial(mesh_shape, data, expert), AXES
+        )
+        mesh = keras.distribution.DeviceMesh(devices.shape, AXES, devices)
+        super().__init__(
+            layout_map=keras.distribution.LayoutMap(mesh),
+            batch_dim_name="data",
+            auto_shard_dataset=auto_shard_dataset,
+        )
+        self.shard = shard
+        self.axis_sizes = dict(zip(AXES, devices.shape, strict=True))
+        self._unchecked = []
+
+    @property
+    def num_model_replicas(self):
+        # Of the data: every device has rows of its own, so that no order of
+        # the devices gives a process rows that it does not have.
+        return self.device_mesh.devices.size
+
+    def axes_of(self, variable):
+        """Return over which axes a variable is split.
+
+        Args:
+            variable: `keras.Variable`, or anything with its shape and path.
+
+        Returns:
+            tuple with one entry for each dimension, as for `MeshLayout`.
+
+        Raises:
+            ValueError: If the experts cannot be divided.
+        """
+        fully = self.shard == "full"
+        if is_expert_weight(variable):
+            return axes_of_expert_weight(variable, self.axis_sizes, fully)
+        return axes_of_weight(variable.shape, self.axis_sizes, fully)
+
+    def get_variable_layout(self, variable):
+        """Return a variable's layout, which Keras asks for.
+
+        Args:
+            variable: `keras.Variable`.
+
+        Returns:
+            `MeshLayout`.
+        """
+        self._check_layouts()
+        if getattr(variable, "is_unfilled", False):
+            return MeshLayout((), self.device_mesh)
+        axes = self.axes_of(variable)
+        if is_expert_weight(variable):
+            self._unchecked.append((variable, axes))
+        return MeshLayout(axes, self.device_mesh)
+
+    def get_data_layout(self, data_shape):
+        """Return the layout of a batch, which Keras asks for.
+
+        Args:
+            data_shape: tuple, of what this process feeds.
+
+        Returns:
+            `MeshLayout`.
+
+        Raises:
+            ValueError: If the rows cannot be divided among the devices.
+        """
+        self._check_layouts()
+        if not data_shape:
+            return MeshLayout((), self.device_mesh)
+        num_devices = self.num_model_replicas // self.num_processes
+        if data_shape[0] % num_devices:
+            raise ValueError(
+                "Expected a batch that can be divided among the "
+                f"{num_devices} devices of this process. Received: "
+                f"{data_shape[0]} rows. Choose a `batch_size` that is a "
+                "multiple of the number of devices, and leave out a last, "
+                "smaller batch (`drop_remainder=True`)."
+            )
+        axes = (AXES, *[None] * (len(data_shape) - 1))
+        return MeshLayout(axes, self.device_mesh)
+
+    def _check_layouts(self):
+        """Raise unless experts' weights that were made are really split."""
+        unchecked, self._unchecked = self._unchecked, []
+        for variable, axes in unchecked:
+            self.engine.check_is_split(variable, axes, self.axis_sizes)
+
+
+def _engine():
+    engine = load_or("expert_parallel", None)
+    if engine is None:
+        raise NotImplementedError(
+            "Expected a backend that can put experts on different devices. "
+            f"Received: KERAS_BACKEND={keras.config.backend()}. Train on JAX."
+        )
+    return engine

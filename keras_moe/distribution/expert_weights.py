@@ -1,0 +1,56 @@
+"""Which weights are the experts': known when they are made."""
+
+import contextlib
+from contextvars import ContextVar
+
+_are_made = ContextVar("_are_made", default=False)
+
+
+@contextlib.contextmanager
+def expert_weights():
+    """Mark the weights that are made inside as those of stacked experts.
+
+    Their first axis is E. A distribution asks when a variable gets its first
+    value, which is while it is made, or later if Keras defers it: keep what
+    `mark` returns.
+
+    Yields:
+        Function `mark(variable)` that remembers the mark, and returns the
+        variable.
+
+    Example:
+
+    >>> import keras
+    >>> with expert_weights() as mark:
+    ...     kernel = mark(keras.Variable([[1.0], [2.0]]))
+    >>> is_expert_weight(kernel)
+    True
+    """
+    token = _are_made.set(True)
+    try:
+        yield _mark
+    finally:
+        _are_made.reset(token)
+
+
+def is_expert_weight(variable):
+    """Tell whether the first axis of a variable is the experts'.
+
+    Args:
+        variable: `keras.Variable`.
+
+    Returns:
+        bool.
+
+    Example:
+
+    >>> import keras
+    >>> is_expert_weight(keras.Variable([1.0]))
+    False
+    """
+    return _are_made.get() or getattr(variable, "is_expert_weight", False)
+
+
+def _mark(variable):
+    variable.is_expert_weight = True
+    return variable

@@ -1,0 +1,67 @@
+"""A small model and its data, trained on one device and on many."""
+
+import functools
+from typing import NamedTuple
+
+import keras
+import numpy as np
+import pytest
+
+from keras_moe.distribution import ExpertParallel
+from keras_moe.layers import SparseMoE
+
+NUM_EXPERTS = 8
+
+
+class Run(NamedTuple):
+    losses: np.ndarray
+    weights: list
+    model: keras.Model
+
+
+@pytest.fixture
+def train():
+    """Return `train(distribution, **arguments)` of the sparse layer."""
+    return _train
+
+
+@pytest.fixture
+def train_on_one_device():
+    """Return the same on one device, each run done once."""
+    return _train_on_one_device
+
+
+@pytest.fixture
+def one_device(backend):
+    """Return a distribution over a mesh of one device."""
+    if backend != "jax":
+        pytest.skip("experts are distributed on JAX")
+    return ExpertParallel(devices=["cpu:0"])
+
+
+def _train(distribution=None, batches=None, **arguments):
+    keras.distribution.set_distribution(distribution)
+    keras.utils.set_random_seed(1)
+    inputs = keras.Input((6, 8))
+    hidden = keras.layers.Dense(8, activation="tanh")(inputs)
+    sparse = SparseMoE(NUM_EXPERTS, 4, top_k=2, name="sparse", **arguments)
+    outputs = keras.layers.Dense(3)(hidden + sparse(hidden))
+    model = keras.Model(inputs, outputs)
+    model.compile(keras.optimizers.Adam(0.01), "mse")
+    x, y = batches or _data()
+    history = model.fit(
+        x, y, batch_size=8, epochs=2, shuffle=False, verbose=0
+    ).history
+    weights = [np.asarray(weight) for weight in model.weights]
+    return Run(np.array(history["loss"]), weights, model)
+
+
+@functools.cache
+def _train_on_one_device(**arguments):
+    return _train(None, **arguments)
+
+
+def _data():
+    generator = np.random.default_rng(0)
+    x = generator.normal(size=(16, 6, 8)).astype("float32")
+    return x, generator.normal(size=(16, 6, 3)).astype("float32")
