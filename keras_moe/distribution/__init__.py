@@ -4,10 +4,12 @@ from keras_moe.distribution.expert_parallel import ExpertParallel
 from keras_moe.distribution.expert_weights import expert_weights
 from keras_moe.distribution.expert_weights import is_expert_weight
 from keras_moe.distribution.mesh_layout import MeshLayout
+from keras_moe.distribution.replicate import replicate
 
 __all__ = [
     "ExpertParallel",
     "MeshLayout",
     "expert_weights",
     "is_expert_weight",
+    "replicate",
 ]

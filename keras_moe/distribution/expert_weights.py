@@ -3,6 +3,10 @@
 import contextlib
 from contextvars import ContextVar
 
+import keras
+
+from keras_moe.distribution.engines import check_is_heeded
+
 _are_made = ContextVar("_are_made", default=False)
 
 
@@ -18,6 +22,10 @@ def expert_weights():
         Function `mark(variable)` that remembers the mark, and returns the
         variable.
 
+    Raises:
+        NotImplementedError: If a distribution is set that the backend
+            ignores.
+
     Example:
 
     >>> import keras
@@ -26,6 +34,7 @@ def expert_weights():
     >>> is_expert_weight(kernel)
     True
     """
+    check_is_heeded(keras.distribution.distribution())
     token = _are_made.set(True)
     try:
         yield _mark

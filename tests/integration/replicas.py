@@ -1,10 +1,10 @@
 """Train one step on one device, and on two replicas that share the batch.
 
 A program of its own: TensorFlow makes its devices before it starts, and
-PyTorch's replicas are processes. It writes the numbers of both to a file.
+PyTorch's replicas are processes. It writes the numbers of both to files.
 
-    KERAS_BACKEND=tensorflow python replicas.py result.npz
-    KERAS_BACKEND=torch python replicas.py result.npz 0 /tmp/store  # and 1
+    KERAS_BACKEND=tensorflow python replicas.py result
+    KERAS_BACKEND=torch python replicas.py result 0 /tmp/store  # and 1
 """
 
 import os
@@ -21,6 +21,7 @@ from keras import ops
 
 from keras_moe import balancing
 from keras_moe.callbacks import RoutingMonitor
+from keras_moe.distribution import replicate
 from keras_moe.layers import Router
 from keras_moe.layers import SparseMoE
 from keras_moe.routing import choose_top_k
@@ -111,6 +112,46 @@ def numbers(model, history, name):
     return found
 
 
+class NotesRows(keras.layers.Layer):
+    """Notes which rows it sees while training: what they begin with."""
+
+    def __init__(self):
+        super().__init__()
+        self.rows = []
+
+    def call(self, inputs, training=None):
+        if training:
+            self.rows += [round(float(row[0, 0]) * 8) for row in inputs]
+        return inputs
+
+
+def train_for_epochs(name, seed):
+    """Train with shuffled batches of 4, of which the last has one row."""
+    keras.utils.set_random_seed(seed)
+    inputs, _ = make_data()
+    inputs = np.concatenate([inputs, 2 * inputs, 1 - inputs[:1]])
+    inputs[:, 0, 0] = np.arange(9) / 8
+    notes = NotesRows()
+    model = keras.Sequential(
+        [keras.Input((LENGTH, HIDDEN)), notes, SparseMoE(EXPERTS, 4)]
+    )
+    model.compile(keras.optimizers.Adam(0.1), "mse", metrics=["mae"])
+    model = replicate(model)
+    history = model.fit(
+        inputs,
+        np.tanh(inputs),
+        batch_size=4,
+        epochs=2,
+        verbose=0,
+        validation_data=(inputs[:6], inputs[:6]),
+    ).history
+    found = {f"{name}/logs/{key}": value for key, value in history.items()}
+    for index, weight in enumerate(model.weights):
+        found[f"{name}/weights/{index}"] = ops.convert_to_numpy(weight)
+    found[f"{name}/rows"] = notes.rows
+    return found
+
+
 def train_on_tensorflow(file):
     (cpu, *_) = tf.config.list_physical_devices("CPU")
     tf.config.set_logical_device_configuration(
@@ -124,37 +165,23 @@ def train_on_tensorflow(file):
     with strategy.scope():
         model = make_model()
     found |= numbers(model, fit(model, *data), "batch")
-    np.savez(file, **found)
+    np.savez(f"{file}.0.npz", **found)
 
 
 def train_on_torch(file, rank, store):
-    found = {}
-    inputs, mask = make_data()
+    data = make_data()
     model = make_model()
-    found |= numbers(model, fit(model, inputs, mask), "one_device")
+    found = numbers(model, fit(model, *data), "one_device")
+    found |= train_for_epochs("one_process", seed=0)
     torch.distributed.init_process_group(
         "gloo", init_method=f"file://{store}", rank=rank, world_size=2
     )
-    half = slice(2 * rank, 2 * rank + 2)
     for scope in ("batch", "replica"):
-        model = make_model(scope)
-        for layer in model.layers:
-            if isinstance(layer, SparseMoE):
-                layer.statistics.enabled = True
-        x = ops.convert_to_tensor(inputs[half])
-        outputs = model([x, ops.convert_to_tensor(mask[half])], training=True)
-        loss = ops.mean(ops.square(outputs)) + sum(model.losses)
-        loss.backward()
-        gradients = [each.value.grad for each in model.trainable_weights]
-        for each in [*gradients, loss.data]:
-            torch.distributed.all_reduce(each)
-            each /= 2
-        with torch.no_grad():
-            model.optimizer.apply(gradients, model.trainable_weights)
-        logs = {"loss": [float(loss.data)]}
-        found |= numbers(model, logs, scope)
-    if rank == 0:
-        np.savez(file, **found)
+        model = replicate(make_model(scope))
+        found |= numbers(model, fit(model, *data), scope)
+    # Other weights and another order of batches: those of rank 0 win.
+    found |= train_for_epochs("processes", seed=rank)
+    np.savez(f"{file}.{rank}.npz", **found)
     torch.distributed.destroy_process_group()
 
 

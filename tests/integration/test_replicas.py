@@ -26,7 +26,7 @@ TOLERANCES = {"rtol": 1e-6, "atol": 1e-6}
 @pytest.fixture(scope="module")
 def seen(tmp_path_factory):
     folder = tmp_path_factory.mktemp("replicas")
-    command = [sys.executable, SCRIPT, folder / "result.npz"]
+    command = [sys.executable, SCRIPT, folder / "result"]
     commands = [command]
     if keras.config.backend() == "torch":
         commands = [[*command, str(rank), folder / "store"] for rank in (0, 1)]
@@ -42,15 +42,19 @@ def seen(tmp_path_factory):
         for each in processes:
             each.kill()
     assert not any(each.returncode for each in processes), errors[0].decode()
-    return dict(np.load(folder / "result.npz"))
+    return [
+        dict(np.load(folder / f"result.{rank}.npz"))
+        for rank, _ in enumerate(commands)
+    ]
 
 
-def compared(seen, scope):
+def compared(seen, scope, expected="one_device"):
     """Yield a name and its values on replicas and on one device."""
-    for name, values in seen.items():
-        first, _, rest = name.partition("/")
-        if first == scope:
-            yield rest, values, seen[f"one_device/{rest}"]
+    for of_process in seen:
+        for name, values in of_process.items():
+            first, _, rest = name.partition("/")
+            if first == scope:
+                yield rest, values, seen[0][f"{expected}/{rest}"]
 
 
 def test_replicas_train_the_balance_of_the_whole_batch(seen):
@@ -65,9 +69,12 @@ def test_replicas_train_the_balance_of_the_whole_batch(seen):
     assert "tokens/sparse_1" in names
 
 
-@pytest.mark.skipif(
-    keras.config.backend() != "torch", reason="one more program to compile"
+only_torch = pytest.mark.skipif(
+    keras.config.backend() != "torch", reason="of processes"
 )
+
+
+@only_torch
 def test_a_replica_balances_its_own_tokens_on_request(seen):
     differences = {
         name: np.abs(values - expected).max()
@@ -77,3 +84,29 @@ def test_a_replica_balances_its_own_tokens_on_request(seen):
     assert differences["weights/0"] > 0.1  # The first router's kernel.
     # What has no scope is of the whole batch all the same: the biases.
     assert differences["weights/1"] == 0
+
+
+@only_torch
+def test_processes_fit_as_one_does(seen):
+    # Weights and order of the data are those of the first process, also where
+    # the last batch has a single row.
+    names = []
+    for name, values, expected in compared(seen, "processes", "one_process"):
+        if name != "rows":
+            # Adam divides by the root of a sum of squares, at first by the
+            # gradient's own size: rounded, it moves a weight by up to 1e-5.
+            np.testing.assert_allclose(
+                values, expected, atol=1e-5, err_msg=name
+            )
+            names.append(name)
+    assert {"logs/mae", "logs/val_loss", "weights/2"} < {*names}
+
+
+@only_torch
+def test_processes_read_every_row_once_and_share_an_odd_one(seen):
+    first, second = (each["processes/rows"].tolist() for each in seen)
+    for epoch in (0, 1):
+        # Two batches of 4 rows, of which each process has 2; then one row.
+        a, b = (rows[5 * epoch : 5 * epoch + 5] for rows in (first, second))
+        assert a[4] == b[4]
+        assert sorted([*a, *b[:4]]) == list(range(9))

@@ -1,0 +1,32 @@
+"""A distribution that the backend ignores is refused."""
+
+import keras
+import pytest
+
+from keras_moe.distribution.engines import keras_distributes
+from keras_moe.layers import SparseMoE
+
+CURES = {
+    "tensorflow": "in the scope of a `tf.distribute.MirroredStrategy`",
+    "torch": "use `keras_moe.distribution.replicate`",
+}
+
+
+@pytest.mark.parametrize("name", ["DataParallel", "ModelParallel"])
+def test_experts_are_not_made_where_a_distribution_is_ignored(name, backend):
+    assert keras_distributes() == (backend == "jax")
+    mesh = keras.distribution.DeviceMesh((1,), ("batch",), ["cpu:0"])
+    if name == "DataParallel":
+        distribution = keras.distribution.DataParallel(mesh)
+    else:
+        layouts = keras.distribution.LayoutMap(mesh)
+        distribution = keras.distribution.ModelParallel(layout_map=layouts)
+    layer = SparseMoE(4, 8)
+    with distribution.scope():
+        if backend == "jax":
+            layer.build((None, 3, 6))
+            return
+        with pytest.raises(NotImplementedError, match="Expected a") as error:
+            layer.build((None, 3, 6))
+    assert f"Received: {name}, which it ignores." in str(error.value)
+    assert CURES[backend] in str(error.value)
