@@ -2,6 +2,7 @@
 
 from keras import distribution
 
+from keras_moe.dispatch.between_devices import between_devices
 from keras_moe.dispatch.choices import carry_choices
 from keras_moe.dispatch.chosen_tokens import carry_chosen_tokens
 from keras_moe.dispatch.every_expert import carry_dense
@@ -36,7 +37,9 @@ def carry(tokens, plan, experts, strategy="auto"):
             of its capacity, which a partitioner can move between devices.
             `"dense"` computes every expert on every token. `"auto"` sorts;
             under a `keras.distribution` a plan with a capacity takes slots.
-            A plan in which the experts choose takes slots always.
+            A plan in which the experts choose takes slots always. Under
+            `keras_moe.distribution.ExpertParallel` buffers, or sorted rows,
+            travel to the experts' devices.
 
     Returns:
         Tensor of shape (G, S, H), of the dtype of the experts' outputs; 0 for
@@ -65,6 +68,7 @@ def carry(tokens, plan, experts, strategy="auto"):
             f"Expected a strategy for a {type(plan).__name__}: one of "
             f"{fitting}. Received: strategy={strategy!r}."
         )
+    way = between_devices(way, tokens, experts)
     if type(plan) is not TokenChoice:
         return way(tokens, plan, experts)
     return carry_choices(way, tokens, plan, experts)

@@ -11,8 +11,7 @@ from keras_moe.distribution.shard_rules import axes_of_expert_weight
 from keras_moe.distribution.shard_rules import axes_of_weight
 from keras_moe.distribution.shard_rules import check_shard
 from keras_moe.ops.backend import load_or
-
-AXES = ("data", "expert")
+from keras_moe.ops.mesh_axes import AXES
 
 
 class ExpertParallel(keras.distribution.ModelParallel):
@@ -63,7 +62,6 @@ class ExpertParallel(keras.distribution.ModelParallel):
 
     # The axes that the batch is split over.
     data_axes = AXES
-    expert_axis = "expert"
 
     def __init__(
         self,

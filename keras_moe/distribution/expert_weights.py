@@ -60,6 +60,29 @@ def is_expert_weight(variable):
     return _are_made.get() or getattr(variable, "is_expert_weight", False)
 
 
+def check_distribution(variables, distribution):
+    """Raise unless experts' weights were made under a distribution.
+
+    Args:
+        variables: list of `keras.Variable`, marked.
+        distribution: `ExpertParallel` that is set now.
+
+    Raises:
+        ValueError: Names the first variable that was not.
+    """
+    for variable in variables:
+        made_under = getattr(variable, "made_under", None)
+        if made_under is not distribution:
+            other = "another" if made_under else "no"
+            raise ValueError(
+                "Expected a model made under the distribution that is set. "
+                f"Received: {variable.path}, made under {other} distribution. "
+                "Call `keras.distribution.set_distribution` once, before the "
+                "model is made or loaded."
+            )
+
+
 def _mark(variable):
     variable.is_expert_weight = True
+    variable.made_under = keras.distribution.distribution()
     return variable

@@ -106,14 +106,26 @@ class ExpertBank(keras.layers.Layer):
         """
         return [each for part in self.parts() for each in part.tensors()]
 
-    def call(self, rows, group_sizes=None):
-        tensors = self.tensors()
+    def compute_with(self, rows, group_sizes, tensors):
+        """Do as `compute`, again in the backward pass if that is asked for.
+
+        Args:
+            rows: as for `compute`.
+            group_sizes: as for `compute`.
+            tensors: list, as for `compute`.
+
+        Returns:
+            Float tensor of the shape of `rows`.
+        """
         if group_sizes is None:
             on_blocks = self._recomputed(
                 lambda rows, *tensors: self.compute(rows, None, *tensors)
             )
             return on_blocks(rows, *tensors)
         return self._recomputed(self.compute)(rows, group_sizes, *tensors)
+
+    def call(self, rows, group_sizes=None):
+        return self.compute_with(rows, group_sizes, self.tensors())
 
     def _recomputed(self, function):
         return keras.remat(function) if self._rematerialize else function

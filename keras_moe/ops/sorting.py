@@ -8,10 +8,14 @@ have one file per backend.
 from keras import ops
 
 from keras_moe.ops.backend import load
+from keras_moe.ops.backend import load_or
 from keras_moe.ops.plain_numbers import to_plain
 from keras_moe.ops.widen import int32
 
 _sorting = load("sorting")
+_on_own_rows = getattr(
+    load_or("own_rows", None), "on_own_rows", lambda function: function
+)
 
 
 def top_k(scores, k):
@@ -30,7 +34,8 @@ def top_k(scores, k):
     >>> np.array(top_k(np.array([0.5, 0.9, 0.9], "float32"), 2)).tolist()
     [1, 2]
     """
-    return _sorting.top_k(scores, to_plain(k))
+    k = to_plain(k)
+    return _on_own_rows(lambda scores: _sorting.top_k(scores, k))(scores)
 
 
 def stable_argsort(values, largest=None):
@@ -50,7 +55,10 @@ def stable_argsort(values, largest=None):
     >>> np.array(stable_argsort(np.array([1, 0, 1, 0], "int32"))).tolist()
     [1, 3, 0, 2]
     """
-    return _sorting.stable_argsort(values, to_plain(largest))
+    largest = to_plain(largest)
+    return _on_own_rows(
+        lambda values: _sorting.stable_argsort(values, largest)
+    )(values)
 
 
 def invert_permutation(order):
@@ -68,7 +76,7 @@ def invert_permutation(order):
     >>> np.array(invert_permutation(np.array([2, 0, 1], "int32"))).tolist()
     [1, 2, 0]
     """
-    return _sorting.invert_permutation(int32(order))
+    return _on_own_rows(_sorting.invert_permutation)(int32(order))
 
 
 def count(values, num_values):
@@ -91,6 +99,10 @@ def count(values, num_values):
     values, num_values = int32(values), to_plain(num_values)
     if len(values.shape) == 1:
         return _sorting.count(values, num_values)
+    return _on_own_rows(lambda values: _count_rows(values, num_values))(values)
+
+
+def _count_rows(values, num_values):
     # One long row of counts, each group in a stretch of its own; the last
     # entry of a stretch takes what is not counted.
     num_groups = ops.shape(values)[0]

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-FOLDER = Path(__file__).parent
+TESTS = Path(__file__).parents[1]
+FOLDERS = [TESTS / name for name in ("distribution", "dispatch", "ops/jax")]
 
 
 @pytest.mark.slow
@@ -21,7 +22,7 @@ def test_all_is_well_on_eight_virtual_devices(backend, request):
     markers = request.config.getoption("markexpr") or "not large"
     child = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
-        + [str(FOLDER), "-m", f"multi_device and ({markers})"],
+        + [*map(str, FOLDERS), "-m", f"multi_device and ({markers})"],
         env={
             **os.environ,
             "JAX_PLATFORMS": "cpu",

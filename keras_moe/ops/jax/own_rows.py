@@ -1,0 +1,78 @@
+"""Each device computes on rows of its own.
+
+XLA's partitioner knows no parallel way to sort or to rank: it gathers all rows
+on every device. Here JAX is told that rows are independent.
+"""
+
+import jax
+import keras
+from jax.sharding import PartitionSpec
+
+from keras_moe.ops.mesh_axes import AXES
+
+
+def on_own_rows(function):
+    """Let each device apply a function to its own rows.
+
+    Args:
+        function: function of arrays that have the same first axis, which it
+            treats row by row, and that returns such an array.
+
+    Returns:
+        The function, for arrays on all devices. Outside of an
+        `ExpertParallel` distribution, or for a number of rows that its
+        devices cannot divide, it is `function`.
+    """
+
+    def call(*arrays):
+        mesh = row_mesh(arrays[0])
+        if mesh is None:
+            return function(*arrays)
+        return on_mesh(function, mesh, PartitionSpec(AXES))(*arrays)
+
+    return call
+
+
+def on_mesh(function, mesh, in_specs):
+    """Run a function on each device, which returns the device's own rows.
+
+    Args:
+        function: function of the device's parts of arrays.
+        mesh: `jax.sharding.Mesh` with the axes data and expert.
+        in_specs: how the arrays are divided, as for `jax.shard_map`.
+
+    Returns:
+        Function of whole arrays.
+    """
+    return jax.shard_map(
+        function,
+        mesh=mesh,
+        in_specs=in_specs,
+        out_specs=PartitionSpec(AXES),
+        # Hand-written gradients and loops do not say over which axes their
+        # results vary. Without the check JAX adds up the gradients of what
+        # devices share by `in_specs` alone.
+        check_vma=False,
+    )
+
+
+def row_mesh(rows):
+    """Return the mesh that divides rows, if one does.
+
+    Args:
+        rows: array whose first axis is that of a batch.
+
+    Returns:
+        `jax.sharding.Mesh`, or `None`.
+    """
+    distribution = keras.distribution.distribution()
+    if getattr(distribution, "data_axes", None) != AXES:
+        return None
+    if jax.sharding.get_abstract_mesh().manual_axes:
+        return None  # It is the device's own rows already.
+    mesh = distribution.device_mesh.backend_mesh
+    num_rows = rows.shape[0] if rows.ndim > 1 else None
+    # While Keras traces with open sizes, nobody knows.
+    if not isinstance(num_rows, int) or num_rows % mesh.size:
+        return None
+    return mesh

@@ -1,0 +1,197 @@
+"""What a layer computes on a mesh is what it computes on one device."""
+
+import keras
+import numpy as np
+import pytest
+from keras import ops
+
+from keras_moe.dispatch import between_devices
+from keras_moe.distribution import ExpertParallel
+from keras_moe.layers import ExpertChoiceRouter
+from keras_moe.layers import SoftRouter
+from keras_moe.layers import SparseMoE
+from keras_moe.layers import TopKRouter
+from keras_moe.routing import Capacity
+from keras_moe.routing import CombineWeights
+
+NUM_EXPERTS = 8
+SHAPE = (8, 6, 8)
+
+
+def token_choice(**arguments):
+    return lambda: SparseMoE(NUM_EXPERTS, 4, **arguments)
+
+
+def routed_by(make_router, **arguments):
+    return lambda: SparseMoE(NUM_EXPERTS, 4, router=make_router(), **arguments)
+
+
+def weights_on_inputs():
+    return TopKRouter(
+        NUM_EXPERTS, combine_weights=CombineWeights(apply_to="inputs")
+    )
+
+
+def recomputed():
+    with keras.RematScope(mode="full"):
+        return SparseMoE(NUM_EXPERTS, 4, capacity=Capacity(factor=0.5))
+
+
+exhaustive = pytest.mark.exhaustive
+LAYERS = [
+    # Half of the pairs find no slot.
+    pytest.param(token_choice(capacity=Capacity(factor=0.5)), id="capacity"),
+    pytest.param(token_choice(), id="dropless", marks=exhaustive),
+    pytest.param(token_choice(strategy="dense"), id="dense", marks=exhaustive),
+    pytest.param(
+        token_choice(capacity=Capacity(factor=0.5), strategy="sorted"),
+        id="sorted with a capacity",
+        marks=exhaustive,
+    ),
+    pytest.param(
+        routed_by(weights_on_inputs), id="weights on inputs", marks=exhaustive
+    ),
+    pytest.param(
+        routed_by(lambda: ExpertChoiceRouter(NUM_EXPERTS)),
+        id="expert choice",
+        marks=exhaustive,
+    ),
+    pytest.param(
+        routed_by(lambda: SoftRouter(NUM_EXPERTS, slots_per_expert=2)),
+        id="soft slots",
+        marks=exhaustive,
+    ),
+    pytest.param(recomputed, id="recomputed", marks=exhaustive),
+]
+
+
+def pull_back(make_layer, distribution, dtype="float32"):
+    """Return outputs, losses and all gradients, as NumPy arrays."""
+    import jax
+
+    keras.distribution.set_distribution(distribution)
+    keras.config.set_dtype_policy(dtype)
+    keras.utils.set_random_seed(1)
+    layer = make_layer()
+    layer.build(SHAPE)
+    generator = np.random.default_rng(0)
+    inputs = generator.normal(size=SHAPE).astype("float32")
+    cotangent = generator.normal(size=SHAPE).astype("float32")
+    padding_mask = np.ones(SHAPE[:2], bool)
+    padding_mask[1, 3:] = False
+    others = [each.value for each in layer.non_trainable_variables]
+
+    def loss(weights, inputs):
+        outputs, _, losses = layer.stateless_call(
+            weights,
+            others,
+            inputs,
+            padding_mask=padding_mask,
+            training=True,
+            return_losses=True,
+        )
+        outputs = ops.cast(outputs, "float32")
+        return ops.sum(outputs * cotangent) + sum(losses), (outputs, losses)
+
+    weights = [each.value for each in layer.trainable_variables]
+    gradient = jax.jit(jax.value_and_grad(loss, (0, 1), has_aux=True))
+    (_, values), gradients = gradient(weights, inputs)
+    return [np.asarray(each) for each in jax.tree.leaves((values, gradients))]
+
+
+def assert_equal_on(distribution, make_layer):
+    expected = pull_back(make_layer, None)
+    actual = pull_back(make_layer, distribution)
+    for found, wanted in zip(actual, expected, strict=True):
+        # Sums of up to 48 float32 numbers in another order.
+        scale = max(np.abs(wanted).max(), 1.0)
+        np.testing.assert_allclose(found, wanted, atol=1e-6 * scale)
+
+
+@pytest.mark.multi_device
+@pytest.mark.parametrize("make_layer", LAYERS)
+def test_outputs_losses_and_gradients_are_those_of_one_device(make_layer):
+    assert_equal_on(ExpertParallel(2, 4), make_layer)
+
+
+@pytest.mark.multi_device
+def test_sorted_rows_travel_where_the_platform_sends_them(monkeypatch):
+    import jax
+
+    exchange = between_devices._exchange
+    monkeypatch.setattr(
+        exchange,
+        "where_rows_can_be_sent",
+        lambda otherwise, send, *arrays: send(*arrays),
+    )
+    monkeypatch.setattr(jax.lax, "ragged_all_to_all", ragged_all_to_all)
+    # Without what was compiled before.
+    uncached = exchange._travel.__wrapped__
+    monkeypatch.setattr(exchange, "_travel", uncached)
+    assert_equal_on(ExpertParallel(2, 4), token_choice())
+
+
+def ragged_all_to_all(
+    operand, output, starts, sizes, targets, arriving, *, axis_name
+):
+    """Do what XLA for CPU cannot, by gathering everything."""
+    import jax
+    import jax.numpy as jnp
+
+    rows, starts, sizes, targets = (
+        jax.lax.all_gather(each, axis_name)
+        for each in (operand, starts, sizes, targets)
+    )
+    here = jax.lax.axis_index(axis_name)
+    row = jnp.arange(operand.shape[0])
+    for source in range(rows.shape[0]):
+        position = row - starts[source, here]
+        sent = (position >= 0) & (position < sizes[source, here])
+        target = targets[source, here] + position
+        target = jnp.where(sent, target, output.shape[0])
+        output = output.at[target].set(rows[source], mode="drop")
+    # What a device expects must be what the others send.
+    return jnp.where(jnp.all(arriving == sizes[:, here]), output, jnp.nan)
+
+
+@pytest.mark.exhaustive
+@pytest.mark.multi_device
+def test_half_precision_is_that_of_one_device():
+    make_layer = token_choice(capacity=Capacity(factor=0.5))
+    policy = "mixed_bfloat16"
+    expected = pull_back(make_layer, None, policy)
+    actual = pull_back(make_layer, ExpertParallel(2, 4), policy)
+    for found, wanted in zip(actual, expected, strict=True):
+        # A few roundings to 8 bits.
+        scale = max(np.abs(wanted).max(), 1.0)
+        np.testing.assert_allclose(found, wanted, atol=2**-7 * scale)
+
+
+@pytest.mark.multi_device
+def test_groups_that_cannot_be_divided_are_carried_all_the_same():
+    import jax
+
+    # Outside of `fit` nobody asks for a batch that can be divided.
+    keras.distribution.set_distribution(ExpertParallel(2, 4))
+    layer = SparseMoE(NUM_EXPERTS, 4, capacity=Capacity(slots=6))
+    layer.build(SHAPE)
+    call = jax.jit(lambda inputs: layer(inputs, training=False))
+    inputs = np.random.default_rng(0).normal(size=SHAPE).astype("float32")
+    part, whole = np.asarray(call(inputs[:3])), np.asarray(call(inputs))
+    np.testing.assert_allclose(part, whole[:3], atol=1e-6)
+
+
+@pytest.mark.parametrize("made_under", [None, "another"])
+def test_a_model_that_was_made_before_is_refused(backend, made_under):
+    if backend != "jax":
+        pytest.skip("experts are distributed on JAX")
+    if made_under == "another":
+        keras.distribution.set_distribution(ExpertParallel(devices=["cpu:0"]))
+    layer = SparseMoE(NUM_EXPERTS, 4, name="sparse")
+    layer.build(SHAPE)
+    keras.distribution.set_distribution(ExpertParallel(devices=["cpu:0"]))
+    with pytest.raises(ValueError, match="under the distribution") as error:
+        layer(np.zeros(SHAPE, "float32"))
+    name = made_under or "no"
+    received = f"experts/gate_up/kernel, made under {name} distribution. Call"
+    assert received in str(error.value)
