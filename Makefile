@@ -120,7 +120,7 @@ $(STAMP)-docs: $(REQUIREMENTS) | $(VENV)/bin/python
 
 # ---- targets ----------------------------------------------------------------
 
-.PHONY: help run serve test test-rest test-all test-avx2 $(BACKENDS:%=test-%) \
+.PHONY: help run serve test test-rest test-all test-turn test-avx2 $(BACKENDS:%=test-%) \
 	benchmark docs lint format clean
 
 help:
@@ -129,6 +129,7 @@ help:
 	@echo "make test                                the tests, on every backend"
 	@echo "make test-jax|test-torch|test-tensorflow the tests, on one backend"
 	@echo "make test-all                            exhaustive tests as well"
+	@echo "make test-turn                           those on two backends, by turns"
 	@echo "make test-avx2                           numbers without AVX-512"
 	@echo "make benchmark                           every ratio against its target"
 	@echo "make docs                                the site, in site/"
@@ -174,6 +175,11 @@ test-rest: $(STAMP)-test
 	$(call run_tests,$(BACKENDS),$(REST))
 
 test-all: test test-rest
+
+# All on PyTorch, each on JAX or TensorFlow; the next commit takes the other one.
+test-turn: TURN ?= $(or $(shell git rev-list --count HEAD 2>/dev/null),0)
+test-turn: $(STAMP)-test
+	$(call run_tests,$(BACKENDS),$(REST),--turn $(TURN))
 
 # What rounds, on the instruction set of older processors: numbers must agree
 # there too. TensorFlow 2.21 crashes on bfloat16 where oneDNN may use less than

@@ -2,6 +2,7 @@
 
 import gc
 import os
+import zlib
 from collections import Counter
 from pathlib import Path
 
@@ -103,14 +104,43 @@ def _resident_bytes() -> int:
     return pages * os.sysconf("SC_PAGE_SIZE")
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--turn",
+        type=int,
+        help="of the exhaustive tests run all on PyTorch, and each on one "
+        "backend that compiles: on the other one after the next number",
+    )
+
+
 @pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(
+    config: pytest.Config, items: list[pytest.Item]
+) -> None:
     """Marks the later cases of a sweep as exhaustive, before `-m` chooses.
 
-    PyTorch runs them all: it compiles nothing, so a case costs little.
+    PyTorch runs them all: it compiles nothing, so a case costs little. With
+    `--turn`, those go that another backend runs.
     """
     if keras.backend.backend() == "torch":
         return
+    _mark_sweeps(items)
+    turn = config.getoption("--turn")
+    if turn is not None:
+        others = [item for item in items if not _has_turn(item, turn)]
+        config.hook.pytest_deselected(items=others)
+        items[:] = [item for item in items if _has_turn(item, turn)]
+
+
+def _has_turn(item: pytest.Item, turn: int) -> bool:
+    if item.get_closest_marker("exhaustive") is None:
+        return True
+    turn += keras.backend.backend() == "jax"
+    return (zlib.crc32(item.nodeid.encode()) + turn) % 2 == 0
+
+
+def _mark_sweeps(items: list[pytest.Item]) -> None:
+    """Mark what comes after the first cases."""
     cases: Counter[str] = Counter()
     for item in items:
         sweep = item.get_closest_marker("sweep")
