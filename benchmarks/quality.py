@@ -1,14 +1,14 @@
 """Train small language models by many recipes, and compare what they learn.
 
-    KERAS_BACKEND=torch python benchmarks/quality.py               # everything
-    python benchmarks/quality.py balancing capacity --seeds 1
-    python benchmarks/quality.py --out docs/quality                # go on
+    make evidence                                          # everything
+    KERAS_BACKEND=torch python benchmarks/quality.py balancing --seeds 1
+    KERAS_BACKEND=jax python benchmarks/quality.py rates pay --out docs/quality
 
-Byte-level models of the size that `quality_recipes.py` says, on the sources and
-documentation of Python, each with the same number of tokens, three seeds each.
-A finished run is a line of `runs.jsonl`; runs that are there are not repeated,
-so a run that is stopped loses only itself. In the end prints the tables and
-writes the pictures next to it.
+Byte-level models of the sizes that `quality_recipes.py` says, on the sources
+and documentation of Python, three seeds each. A finished run is a line of
+`runs.jsonl`; runs that are there are not repeated, so a run that is stopped
+loses only itself. After the group "pay" the time of a step is measured. In the
+end prints the tables and writes the pictures next to it.
 """
 
 import argparse
@@ -27,6 +27,7 @@ from rich.progress import TextColumn
 from rich.progress import TimeElapsedColumn
 from rich.progress import TimeRemainingColumn
 
+import quality_clock
 import quality_report
 from quality_recipes import GROUPS
 from quality_recipes import RECIPES
@@ -36,16 +37,17 @@ from quality_training import train
 
 def main(arguments=None):
     arguments = _parse(arguments)
-    settings = SCALES[arguments.scale]
+    scale = SCALES[arguments.scale]
     if arguments.text is not None:
-        settings = settings._replace(text=str(arguments.text.resolve()))
+        scale = scale.with_text(str(arguments.text.resolve()))
     path = arguments.out / quality_report.FILE
     runs = quality_report.read(path)
     wanted = {
-        (name, seed): RECIPES[name].complete(settings, seed)
+        (name, seed): RECIPES[name].complete(scale, seed)
         for seed in range(arguments.seeds)
         for group in arguments.group or GROUPS
         for name in GROUPS[group].recipes
+        if seed < GROUPS[group].seeds
     }
     missing = {
         key: each for key, each in wanted.items() if not _done(runs, *key, each)
@@ -72,8 +74,15 @@ def main(arguments=None):
                 f"byte, {run['seconds']:.0f} s",
                 markup=False,
             )
-    console.print(quality_report.tables(runs), markup=False)
-    quality_report.draw(arguments.out, runs)
+        if "pay" in (arguments.group or GROUPS):
+            quality_clock.measure(
+                arguments.out / quality_clock.FILE,
+                GROUPS["pay"].recipes,
+                arguments.scale,
+                arguments.rounds,
+                lambda text: progress.update(task, description=text),
+            )
+    console.print(quality_report.report(arguments.out), markup=False)
     console.print(f"written: {path} and pictures next to it")
 
 
@@ -97,12 +106,15 @@ def _parse(arguments):
         "group", nargs="*", help=f"of {', '.join(GROUPS)}; default: all"
     )
     parser.add_argument("--seeds", type=int, default=3, help="runs of each")
+    parser.add_argument(
+        "--rounds", type=int, default=11, help="turns of each model timed"
+    )
     parser.add_argument("--scale", choices=SCALES, default="cpu")
     parser.add_argument(
         "--text", type=Path, help="file or folder; default: Python's own"
     )
     parser.add_argument(
-        "--out", type=Path, default=Path("runs/quality"), help="folder"
+        "--out", type=Path, default=Path("runs/evidence"), help="folder"
     )
     arguments = parser.parse_args(arguments)
     for name in arguments.group:

@@ -1,8 +1,6 @@
 """What `quality.py` trains: recipes, grouped by the question they answer."""
 
-from typing import Any
-from typing import NamedTuple
-
+import quality_pay
 from keras_moe.balancing import ExpertBias
 from keras_moe.balancing import LoadBalancingLoss
 from keras_moe.cli.language_model import ModelSize
@@ -10,65 +8,35 @@ from keras_moe.cli.training import TrainingSettings
 from keras_moe.models import MixtralBackbone
 from keras_moe.models.decoder_parts import make_shared_expert
 from keras_moe.routing import Capacity
+from quality_recipe import Group
+from quality_recipe import Recipe
+from quality_recipe import Scale
 
+SMALL = TrainingSettings(
+    size=ModelSize(
+        hidden_dim=64,
+        num_layers=1,
+        num_query_heads=2,
+        num_key_value_heads=1,
+        num_experts=16,
+        top_k=2,
+        intermediate_dim=64,
+    ),
+    steps=300,
+    batch_size=8,
+)
+TINY = SMALL._replace(
+    size=SMALL.size._replace(
+        hidden_dim=8, num_query_heads=1, intermediate_dim=4
+    ),
+    steps=4,
+    batch_size=2,
+    sequence_length=16,
+)
 SCALES = {
-    "cpu": TrainingSettings(
-        size=ModelSize(
-            hidden_dim=64,
-            num_layers=1,
-            num_query_heads=2,
-            num_key_value_heads=1,
-            num_experts=16,
-            top_k=2,
-            intermediate_dim=64,
-        ),
-        steps=300,
-        batch_size=8,
-    ),
-    "tiny": TrainingSettings(
-        size=ModelSize(
-            hidden_dim=8,
-            num_layers=1,
-            num_query_heads=1,
-            num_key_value_heads=1,
-            num_experts=16,
-            top_k=2,
-            intermediate_dim=4,
-        ),
-        steps=4,
-        batch_size=2,
-        sequence_length=16,
-    ),
+    "cpu": Scale(SMALL, quality_pay.SETTINGS),
+    "tiny": Scale(TINY, TINY),
 }
-
-
-class Recipe(NamedTuple):
-    """What differs from the common model and training.
-
-    Attributes:
-        router: dict, arguments of the router.
-        size: dict, changes of the `ModelSize`.
-        settings: dict, changes of the `TrainingSettings`.
-        backbone_class: optional subclass of `MixtralBackbone`.
-    """
-
-    router: dict[str, Any] = {}
-    size: dict[str, Any] = {}
-    settings: dict[str, Any] = {}
-    backbone_class: type | None = None
-
-    def complete(self, settings, seed):
-        """Return the settings of a run of this recipe.
-
-        Args:
-            settings: `TrainingSettings` that all recipes share.
-            seed: int.
-
-        Returns:
-            `TrainingSettings`.
-        """
-        size = settings.size._replace(**self.size)
-        return settings._replace(size=size, seed=seed, **self.settings)
 
 
 class WithSharedExpert(MixtralBackbone):
@@ -158,26 +126,9 @@ RECIPES = {
     # === rate ===
     "without z-loss": _high_rate("load_balancing_loss"),
     "with z-loss": _high_rate("load_balancing_loss", "router_z_loss"),
+    # === rates, pay ===
+    **quality_pay.RECIPES,
 }
-
-
-class Group(NamedTuple):
-    """A question and the recipes that answer it.
-
-    Attributes:
-        title: str.
-        recipes: list of str, keys of `RECIPES`.
-        curve: str, what the picture shows next to the held-out loss: a key of
-            a run's `curves`.
-        label: str, what the curve is.
-        logarithmic: bool, the curve's axis.
-    """
-
-    title: str
-    recipes: list[str]
-    curve: str = "max_violation"
-    label: str = "load violation of the worst layer (0 is balanced)"
-    logarithmic: bool = True
 
 
 _NAMES = list(RECIPES)
@@ -216,4 +167,5 @@ GROUPS = {
         "router_z_loss",
         "mean squared log-sum-exp of the router's logits",
     ),
+    **quality_pay.GROUPS,
 }

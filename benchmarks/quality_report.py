@@ -7,10 +7,12 @@ import json
 import sys
 from pathlib import Path
 
-import numpy as np
-
+import quality_clock
+import quality_pay_picture
+import quality_pay_report
 import quality_pictures
 from drawing import save
+from quality_pay_report import spread
 from quality_recipes import GROUPS
 
 FILE = "runs.jsonl"
@@ -79,7 +81,7 @@ def by_recipe(runs, group):
     return found if len(found) > 1 else {}
 
 
-def tables(runs):
+def tables(runs, clock):
     """Return a Markdown table for each group that has runs.
 
     Numbers are means over the seeds, with the largest distance of a seed from
@@ -87,6 +89,7 @@ def tables(runs):
 
     Args:
         runs: list of dict.
+        clock: dict, as `quality_clock.read` returns it.
 
     Returns:
         str.
@@ -95,7 +98,7 @@ def tables(runs):
     for name, group in GROUPS.items():
         columns = {**COLUMNS, **MORE.get(name, {})}
         recipes = by_recipe(runs, group)
-        if not recipes:
+        if not recipes or group.curve is None:
             continue
         parts += [
             f"### {group.title}\n",
@@ -104,39 +107,57 @@ def tables(runs):
         ]
         for recipe, each in recipes.items():
             cells = [
-                _cell([of_run(run) for run in each], DIGITS.get(column, 2))
+                spread([of_run(run) for run in each], DIGITS.get(column, 2))
                 for column, of_run in columns.items()
             ]
             parts.append(f"| {recipe} | {' | '.join(cells)} | {len(each)} |")
         parts.append("")
+    found = quality_pay_report.answers(runs, clock)
+    for title, table in {
+        GROUPS["rates"].title: quality_pay_report.rates_table(runs),
+        GROUPS["pay"].title: quality_pay_report.table(found),
+    }.items():
+        if table:
+            parts += [f"### {title}\n", table]
     return "\n".join(parts)
 
 
-def _cell(values, digits):
-    mean = np.mean(values)
-    text = f"{mean:.{digits}f}"
-    if len(values) == 1:
-        return text
-    spread = np.max(np.abs(np.array(values) - mean))
-    return f"{text} ± {spread:.{digits}f}"
-
-
-def draw(folder, runs):
-    """Draw a picture for each group that has runs.
+def figures(runs, clock):
+    """Draw a picture for each group that has runs, and something to compare.
 
     Args:
-        folder: `pathlib.Path`, in which `<group>.svg` is written.
         runs: list of dict.
+        clock: dict, as `quality_clock.read` returns it.
+
+    Returns:
+        dict from a group's name to its `matplotlib.figure.Figure`.
     """
-    for name, group in GROUPS.items():
-        recipes = by_recipe(runs, group)
-        if recipes:
-            figure = quality_pictures.draw(group, recipes)
-            save(figure, folder / f"{name}.svg")
+    drawn = {
+        name: quality_pictures.draw(group, recipes)
+        for name, group in GROUPS.items()
+        if group.curve and (recipes := by_recipe(runs, group))
+    }
+    found = quality_pay_report.answers(runs, clock)
+    if len(found) > 1:
+        drawn["pay"] = quality_pay_picture.draw(found)
+    return drawn
+
+
+def report(folder):
+    """Draw what a folder's files say, next to them.
+
+    Args:
+        folder: `pathlib.Path`.
+
+    Returns:
+        str, the tables.
+    """
+    runs = read(folder / FILE)
+    clock = quality_clock.read(folder / quality_clock.FILE)
+    for name, figure in figures(runs, clock).items():
+        save(figure, folder / f"{name}.svg")
+    return tables(runs, clock)
 
 
 if __name__ == "__main__":
-    folder = Path(sys.argv[1])
-    found = read(folder / FILE)
-    print(tables(found))
-    draw(folder, found)
+    print(report(Path(sys.argv[1])))

@@ -9,6 +9,7 @@ import numpy as np
 from keras_moe.callbacks.sparse_layers import find_sparse_layers
 from keras_moe.cli.language_model import make_model
 from keras_moe.cli.text import windows
+from keras_moe.cli.text import windows_at
 from keras_moe.cli.training import Training
 from keras_moe.models import RoutedExperts
 from keras_moe.models import parameter_counts
@@ -16,7 +17,56 @@ from keras_moe.routing import expert_capacity
 
 WINDOWS = 256  # Of held-out text.
 POINTS = 25  # Of a curve.
+EVALUATIONS = 20  # Of a long training.
 LAST = 10  # Final numbers are means over the last tenth of the steps.
+
+
+class OnceThrough(Training):
+    """A training that sees no byte of its text twice.
+
+    The text is cut into windows once, which come in an order of the seed's.
+    """
+
+    @functools.cached_property
+    def _starts(self):
+        settings = self.settings
+        needed = settings.steps * settings.batch_size
+        # One byte is left for the last label.
+        whole = (len(self.text) - 1) // settings.sequence_length
+        if needed > whole:
+            raise ValueError(
+                f"Expected text for {needed:,} windows of "
+                f"{settings.sequence_length} bytes. Received: {whole:,}. "
+                "Choose a larger --text: none of it is seen twice."
+            )
+        order = np.random.default_rng(settings.seed).permutation(whole)
+        return order[:needed] * settings.sequence_length
+
+    def batch(self):
+        count = self.settings.batch_size
+        starts = self._starts[self.step * count : (self.step + 1) * count]
+        return windows_at(self.text, starts, self.settings.sequence_length)
+
+
+def begin(recipe, settings):
+    """Make the model of a recipe, compiled, with its text.
+
+    Args:
+        recipe: `Recipe`.
+        settings: `TrainingSettings`, complete.
+
+    Returns:
+        `Training`.
+    """
+    keras.backend.clear_session()
+    training_class = OnceThrough if recipe.long else Training
+    return training_class(settings, None, _make(recipe))
+
+
+def _make(recipe):
+    return functools.partial(
+        make_model, backbone_class=recipe.backbone_class, **recipe.router
+    )
 
 
 def train(recipe, settings, advance):
@@ -34,33 +84,35 @@ def train(recipe, settings, advance):
         computed by, mean over the layers; `final`, means over the last tenth
         of the steps; `curves`, means over equal parts of training or of the
         sequence, among them `effective_experts`, the exponential of the
-        load's entropy, of the layer that has the least.
+        load's entropy, of the layer that has the least. Of a long training
+        also `held_out_loss` at the steps `held_out_step`.
     """
-    make = functools.partial(
-        make_model, backbone_class=recipe.backbone_class, **recipe.router
-    )
-    keras.backend.clear_session()
-    training = Training(settings, None, make)
-    training.begin()
-    started = time.perf_counter()
-    while not training.finished:
-        training.train_step()
-        advance()
-    seconds = time.perf_counter() - started
-    training.end()
-
+    training = begin(recipe, settings)
     held_out = windows(
         training.held_out_text,
         WINDOWS if settings.steps > 100 else settings.batch_size,
         settings.sequence_length,
         seed=1,
     )
+    training.begin()
+    started = time.perf_counter()
+    on_the_way = {}
+    while not training.finished:
+        training.train_step()
+        advance()
+        if recipe.long and is_due(training.step, settings.steps):
+            loss = _loss(training.model, held_out, settings)
+            on_the_way[training.step] = loss
+    seconds = time.perf_counter() - started
+    training.end()
+
     history = _history(training)
     counts = parameter_counts(training.model)
     run = {
         "backend": keras.config.backend(),
         "settings": settings.to_dict(),
         "parameters": {"total": counts.total, "active": counts.active},
+        "flops_per_token": counts.flops_per_token,
         "seconds": round(seconds, 1),
         "held_out_loss": _loss(training.model, held_out, settings),
         "final": {
@@ -70,13 +122,21 @@ def train(recipe, settings, advance):
         },
         "curves": {name: _thin(values) for name, values in history.items()},
     }
+    if on_the_way:
+        run["curves"]["held_out_step"] = [*on_the_way]
+        run["curves"]["held_out_loss"] = [*on_the_way.values()]
     _measure_choices(run, training.model, held_out[0], recipe, settings)
     if "capacity" in recipe.router:
-        dropless = make(settings.size, settings.dtype, capacity=None)
+        dropless = _make(recipe)(settings.size, settings.dtype, capacity=None)
         dropless.set_weights(training.model.get_weights())
         dropless.compile(loss=training.model.loss, weighted_metrics=[])
         run["held_out_loss_dropless"] = _loss(dropless, held_out, settings)
     return run
+
+
+def is_due(step, steps):
+    """Whether the step ends one of the equal parts of a training."""
+    return step * EVALUATIONS // steps > (step - 1) * EVALUATIONS // steps
 
 
 def _history(training):

@@ -76,15 +76,19 @@ def take_turns(contestants, rounds, show=lambda text: None):
     Returns:
         dict: name -> dict of `backend`, `import_seconds`, `build_seconds`,
         `first_step_seconds`, `activation_bytes` (of the first step),
-        `device`, `versions` and `seconds` (a list, one per round); or
-        `error`.
+        `device`, `versions`, `seconds` and `cpu_seconds`, of all threads
+        (lists, one number per round); or `error`.
     """
     records, processes = {}, {}
     try:
         for each in contestants:
             show(f"{each}: first step")
             processes[each.name] = process = Process(each)
-            records[each.name] = {"backend": each.backend, "seconds": []}
+            records[each.name] = {
+                "backend": each.backend,
+                "seconds": [],
+                "cpu_seconds": [],
+            }
             try:
                 records[each.name].update(process.build())
             except RuntimeError as error:
@@ -95,7 +99,8 @@ def take_turns(contestants, rounds, show=lambda text: None):
             for name in order:
                 show(f"{name}: round {number + 1} of {rounds}")
                 answer = processes[name].ask("turn")
-                records[name]["seconds"].append(answer["seconds"])
+                for figure in ("seconds", "cpu_seconds"):
+                    records[name][figure].append(answer[figure])
     finally:
         for process in processes.values():
             process.close()

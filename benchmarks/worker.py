@@ -5,7 +5,7 @@ JSON line on standard output; whatever the frameworks print goes to standard
 error. Started by `turns.py`, not by hand.
 
     {"do": "build", "function": "layer:dense_mlp", "arguments": {...}}
-    {"do": "turn"}  -> {"seconds": ..., "repeats": ...}
+    {"do": "turn"}  -> {"seconds": ..., "cpu_seconds": ..., "repeats": ...}
 """
 
 import importlib
@@ -49,11 +49,19 @@ class Worker:
         if self.repeats > 1:
             # The caches and the system's free memory are still the other's.
             self.contestant.step()
-        start = time.perf_counter()
+        start = time.perf_counter(), time.process_time()
         for _ in range(self.repeats):
             self.contestant.step()
-        seconds = (time.perf_counter() - start) / self.repeats
-        return {"seconds": seconds, "repeats": self.repeats}
+        end = time.perf_counter(), time.process_time()
+        seconds, cpu_seconds = (
+            (after - before) / self.repeats
+            for before, after in zip(start, end, strict=True)
+        )
+        return {
+            "seconds": seconds,
+            "cpu_seconds": cpu_seconds,
+            "repeats": self.repeats,
+        }
 
 
 def _device():

@@ -27,6 +27,26 @@ def train_keras_hub(sizes, batch_size):
     return _train(_keras_hub(sizes, TRAINED_LAYERS), batch_size)
 
 
+def train_recipe(name, scale):
+    """A step of a run of `quality.py`, without what it records."""
+    from quality_pay import Dense
+    from quality_recipes import RECIPES
+    from quality_recipes import SCALES
+    from quality_training import begin
+
+    recipe = RECIPES[name]
+    settings = recipe.complete(SCALES[scale], seed=0)
+    if settings.size.num_experts == 1:
+        recipe = recipe._replace(backbone_class=Dense)
+    training = begin(recipe, settings)
+
+    def step():
+        batch = training.batch()
+        return float(training.model.train_on_batch(*batch))
+
+    return Contestant(step)
+
+
 def decode_keras_moe(sizes, batch_size, num_tokens):
     sizes = Sizes(*sizes)
     return _decode(_keras_moe(sizes, DECODED_LAYERS), batch_size, num_tokens)

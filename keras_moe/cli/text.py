@@ -96,6 +96,29 @@ def windows(text, count, length, seed):
     starts = np.random.default_rng(seed).integers(
         0, len(text) - length, size=count
     )
+    return windows_at(text, starts, length)
+
+
+def windows_at(text, starts, length):
+    """Cut the windows that start at given places.
+
+    Args:
+        text: uint8 array.
+        starts: int array of shape (count,), each `length + 1` bytes from the
+            end or more.
+        length: int L, tokens per window.
+
+    Returns:
+        Inputs and labels, as of `windows`.
+
+    Example:
+
+    >>> import numpy as np
+    >>> text = np.arange(9, dtype="uint8")
+    >>> inputs, labels = windows_at(text, np.array([2]), 4)
+    >>> inputs["token_ids"].tolist(), labels.tolist()
+    ([[2, 3, 4, 5]], [[3, 4, 5, 6]])
+    """
     tokens = text[starts[:, None] + np.arange(length + 1)].astype("int32")
     token_ids, labels = tokens[:, :-1], tokens[:, 1:]
     return (

@@ -164,23 +164,27 @@ class Training:
         """Close the monitor and its logs."""
         self.monitor.on_train_end()
 
+    def batch(self):
+        """Return the inputs and the labels of the next step."""
+        from keras_moe.cli.text import windows
+
+        settings = self.settings
+        return windows(
+            self.text,
+            settings.batch_size,
+            settings.sequence_length,
+            seed=(settings.seed, self.step),
+        )
+
     def train_step(self):
         """Train on the next batch.
 
         Returns:
             dict, the report that this step completed, or `None`.
         """
-        from keras_moe.cli.text import windows
-
-        settings = self.settings
         if self.step % self.steps_per_report == 0:
             self.monitor.on_epoch_begin(self.step)
-        inputs, labels = windows(
-            self.text,
-            settings.batch_size,
-            settings.sequence_length,
-            seed=(settings.seed, self.step),
-        )
+        inputs, labels = self.batch()
         logs = self.model.train_on_batch(inputs, labels, return_dict=True)
         self.step += 1
         self.losses.append(float(logs["loss"]))

@@ -1,0 +1,242 @@
+"""Do experts pay: equal arithmetic, text seen once, factors, the picture."""
+
+import importlib
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytestmark = pytest.mark.once
+
+RESULTS = Path(__file__).parents[2] / "docs" / "quality"
+
+
+def load(name):
+    return importlib.import_module(name)
+
+
+@pytest.fixture
+def scale(tmp_path):
+    """Return the tiny scale, on a text for 8 windows of 16 bytes and more."""
+    path = tmp_path / "text.txt"
+    # Every pair of letters once, so that a window says where it is.
+    pairs = [bytes([a, b]) for a in range(65, 91) for b in range(97, 123)]
+    path.write_bytes(b"".join(pairs) * 10)
+    return load("quality_recipes").SCALES["tiny"].with_text(str(path))
+
+
+def begin(name, scale):
+    recipe = load("quality_recipes").RECIPES[name]
+    return load("quality_training").begin(recipe, recipe.complete(scale, 0))
+
+
+def test_a_long_training_sees_no_byte_twice(scale):
+    training = begin("dense, rate 0.01", scale)
+    # So that each byte says where it is.
+    training.text = np.arange(130, dtype="uint8")
+    seen, after = [], []
+    while not training.finished:
+        inputs, labels = training.batch()
+        seen.append(inputs["token_ids"])
+        after.append(labels)
+        training.step += 1
+    # 4 steps of 2 windows of 16 bytes; in 130 bytes there are 8 windows.
+    assert sorted(np.ravel(seen)) == list(range(128))
+    np.testing.assert_array_equal(np.array(after), np.array(seen) + 1)
+    assert np.ravel(seen)[:16].tolist() != list(range(16))
+
+
+def test_a_text_too_short_to_be_seen_once_is_an_error(scale):
+    training = begin("dense, rate 0.01", scale)
+    # The last of 128 bytes has no byte after it: 7 windows.
+    training.text = training.text[:128]
+    with pytest.raises(ValueError, match=r"for 8 windows.*Received: 7\."):
+        training.batch()
+
+
+def test_a_long_training_measures_the_held_out_loss_on_the_way(scale):
+    recipe = load("quality_recipes").RECIPES["8 experts, rate 0.01"]
+    settings = recipe.complete(scale, 0)
+    run = load("quality_training").train(recipe, settings, lambda: None)
+    assert run["curves"]["held_out_step"] == [1, 2, 3, 4]
+    losses = run["curves"]["held_out_loss"]
+    assert losses[-1] == run["held_out_loss"]
+    assert losses == sorted(losses, reverse=True)
+
+
+def test_evaluations_are_as_many_as_there_is_room_for():
+    due = load("quality_training").is_due
+    assert [step for step in range(1, 7) if due(step, 6)] == [1, 2, 3, 4, 5, 6]
+    steps = [step for step in range(1, 4001) if due(step, 4000)]
+    assert steps == list(range(200, 4001, 200))
+
+
+def test_all_models_do_the_same_arithmetic_for_a_token():
+    from keras_moe.cli.language_model import make_model
+    from keras_moe.models import parameter_counts
+
+    pay = load("quality_pay")
+    flops = []
+    for name in pay.BEST_RECIPES.values():
+        settings = pay.RECIPES[name].complete(
+            load("quality_recipes").SCALES["cpu"], 0
+        )
+        model = make_model(settings.size)
+        flops.append(parameter_counts(model).flops_per_token)
+    dense, *sparse = flops
+    # Query, key, value and output 3 H^2, the layer 3 * 128 H and the logits
+    # 256 H products of H = 32; dense has a router of one expert, H.
+    assert dense == 2 * 32 * (3 * 32 + 3 * 128 + 256 + 1)
+    for each in sparse:
+        assert 0.99 * dense < each <= dense
+
+
+def test_the_plain_layer_that_is_timed_does_what_one_expert_does(scale):
+    import keras
+
+    pay, train = load("quality_pay"), load("quality_training")
+    recipe = pay.RECIPES["dense, rate 0.01"]
+    settings = recipe.complete(scale, 0)
+    plain = train.begin(
+        recipe._replace(backbone_class=pay.Dense), settings
+    ).model
+    one = train.begin(recipe, settings).model
+    values = []
+    for variable in one.weights:
+        value = keras.ops.convert_to_numpy(variable)
+        if variable.path.endswith("gate_up/kernel"):
+            gate, up = np.split(value[0], 2, axis=-1)
+            values += [up, gate]
+        elif "router" not in variable.path:
+            values.append(value)
+    plain.set_weights(
+        [
+            np.reshape(value, variable.shape)
+            for value, variable in zip(values, plain.weights, strict=True)
+        ]
+    )
+    token_ids = np.arange(32).reshape(2, 16)
+    inputs = {"token_ids": token_ids, "padding_mask": np.ones_like(token_ids)}
+    np.testing.assert_allclose(
+        plain.predict(inputs, verbose=0),
+        one.predict(inputs, verbose=0),
+        # A sum over 8 products of numbers of about 0.02, in float32.
+        atol=1e-6,
+    )
+
+
+def test_a_step_can_be_timed(scale, monkeypatch):
+    recipes = load("quality_recipes")
+    monkeypatch.setitem(recipes.SCALES, "tiny", scale)
+    make = load("contestants.language_model").train_recipe
+    assert 4.0 < make("dense, rate 0.01", "tiny").step() < 8.0
+
+
+def run_of(name, seed, losses):
+    return {
+        "recipe": name,
+        "seed": seed,
+        "settings": {"steps": 400},
+        "parameters": {"total": 1000},
+        "flops_per_token": 2000,
+        "held_out_loss": losses[-1],
+        "final": {"max_violation": 0.5},
+        "curves": {
+            "held_out_step": [100, 200, 300, 400],
+            "held_out_loss": losses,
+        },
+    }
+
+
+@pytest.fixture
+def found():
+    """Return runs and a clock whose answers are known, and the answers."""
+    best = load("quality_pay").BEST_RECIPES
+    runs = [
+        run_of(best[1], 0, [3.0, 2.5, 2.2, 2.0]),
+        run_of(best[1], 1, [3.0, 2.5, 2.2, 2.1]),
+        # Exactly there at 200; 2.1 is halfway from 2.2 at 200 to 2.0 at 300.
+        run_of(best[8], 0, [3.0, 2.0, 1.9, 1.8]),
+        run_of(best[8], 1, [3.0, 2.2, 2.0, 1.9]),
+        # At once, and never.
+        run_of(best[128], 0, [1.9, 1.8, 1.7, 1.6]),
+        run_of(best[128], 1, [3.0, 2.9, 2.8, 2.7]),
+    ]
+    clock = {
+        best[1]: {"seconds": [1.0, 2.0, 1.0], "cpu_seconds": [1.0, 1.0, 1.0]},
+        best[8]: {"seconds": [1.6, 3.2, 9.0], "cpu_seconds": [1.5, 1.5, 1.5]},
+    }
+    return runs, load("quality_pay_report").answers(runs, clock)
+
+
+def test_factors_are_those_of_the_first_step_with_the_dense_models_loss(found):
+    _, (dense, eight, many) = found
+    assert dense.fewer_steps == [1.0, 1.0]
+    assert eight.fewer_steps == pytest.approx([400 / 200, 400 / 250])
+    assert many.fewer_steps == [400 / 100, 0.0]
+    # Rounds say 1.6, 1.6 and 9.
+    assert eight.step_times == pytest.approx([1.6, 1.6, 9.0])
+    assert eight.faster == pytest.approx([2.0 / 1.6, 1.6 / 1.6])
+    assert many.step_times == many.faster == []
+
+
+def test_the_table_says_what_is_known(found):
+    report = load("quality_pay_report")
+    _, answers = found
+    _, _, dense, eight, many = report.table(answers).splitlines()
+    assert dense == (
+        "| dense | 128 | 1,000 | 2,000 | 2.050 ± 0.050 | 0.50 ± 0.00 "
+        "|  |  |  |  | 2 |"
+    )
+    assert eight.endswith("| 1.80 ± 0.20 | 1.60 | 1.50 | 1.12 ± 0.12 | 2 |")
+    assert many.endswith("| 2.00 ± 2.00 |  |  |  | 2 |")
+    assert report.table(answers[:1]) == report.table([]) == ""
+    # Without the dense model there is nothing to compare with.
+    assert report.answers(found[0][2:], {}) == []
+
+
+def test_the_picture_draws_what_is_known(found):
+    figure = load("quality_pay_picture").draw(found[1])
+    curves, factors = figure.axes
+    words = [text.get_text() for text in curves.get_legend().get_texts()]
+    assert words == ["dense", "8 experts", "128 experts"]
+    points = [line.get_ydata() for line in factors.lines]
+    assert [1.8, 2.0] in [np.round(list(each), 6).tolist() for each in points]
+
+
+def test_each_model_trains_at_the_best_of_its_learning_rates():
+    pay = load("quality_pay")
+    runs = load("quality_report").read(RESULTS / "runs.jsonl")
+    losses = {
+        run["recipe"]: run["held_out_loss"]
+        for run in runs
+        if run["recipe"] in pay.RECIPES and run["seed"] == 0
+    }
+    for num_experts, rates in pay.RATES.items():
+        names = [pay.name_of(num_experts, rate) for rate in rates]
+        tried = [name for name in names if name in losses]
+        if len(tried) > 1:
+            assert min(tried, key=losses.get) == pay.BEST_RECIPES[num_experts]
+
+
+def test_the_clock_is_not_asked_twice(tmp_path, monkeypatch):
+    clock = load("quality_clock")
+    asked = []
+
+    def take_turns(contestants, rounds, show):
+        asked.append([each.name for each in contestants])
+        return {name: {"seconds": [1.0] * rounds} for name in asked[-1]}
+
+    monkeypatch.setattr(clock, "take_turns", take_turns)
+    path = tmp_path / "clock.json"
+    for _ in range(2):
+        clock.measure(path, ["a", "b"], "tiny", 2, None)
+    assert asked == [["a", "b"]]
+    assert json.loads(path.read_text()) == clock.read(path)
+    assert clock.read(path)["a"]["seconds"] == [1.0, 1.0]
+
+    failed = {"c": {"error": "no memory"}}
+    monkeypatch.setattr(clock, "take_turns", lambda *_: failed)
+    with pytest.raises(RuntimeError, match="c: no memory"):
+        clock.measure(path, ["c"], "tiny", 1, None)
