@@ -19,6 +19,10 @@ SMALL = {
     "custom_router.py": (["--epochs=1"], "exported: largest difference"),
     "mixture_of_1991.py": (["--epochs=2"], "Regions of the experts"),
     "train_vision_moe.py": (["--epochs=1"], "plot: vision_moe.svg"),
+    "recurrent_moe.py": (
+        ["--steps=2", "--hidden-dim=8"],
+        "plot: recurrent_moe.svg",
+    ),
     "upcycle.py": (["--dense-steps=2", "--steps=2"], "sparse: loss"),
     "export_and_serve.py": (
         ["--steps=3", "--new-tokens=12"],
