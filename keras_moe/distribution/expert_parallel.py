@@ -117,11 +117,11 @@ class ExpertParallel(keras.distribution.ModelParallel):
             variable: `keras.Variable`.
 
         Returns:
-            `MeshLayout`.
+            `MeshLayout`; `None` for a variable that never gets a value.
         """
         self._check_layouts()
         if getattr(variable, "is_unfilled", False):
-            return MeshLayout((), self.device_mesh)
+            return None
         axes = self.axes_of(variable)
         if is_expert_weight(variable):
             self._unchecked.append((variable, axes))

@@ -7,8 +7,12 @@ import keras
 import numpy as np
 import pytest
 
+from keras_moe.balancing import ExpertBias
+from keras_moe.balancing import LoadBalancingLoss
+from keras_moe.balancing import RouterZLoss
 from keras_moe.distribution import ExpertParallel
 from keras_moe.layers import SparseMoE
+from keras_moe.layers import TopKRouter
 
 NUM_EXPERTS = 8
 
@@ -16,6 +20,7 @@ NUM_EXPERTS = 8
 class Run(NamedTuple):
     losses: np.ndarray
     weights: list
+    routing: dict
     model: keras.Model
 
 
@@ -39,12 +44,15 @@ def one_device(backend):
     return ExpertParallel(devices=["cpu:0"])
 
 
-def _train(distribution=None, batches=None, **arguments):
+def _train(distribution=None, batches=None, capacity=None):
     keras.distribution.set_distribution(distribution)
     keras.utils.set_random_seed(1)
+    rules = [LoadBalancingLoss(0.1), RouterZLoss(0.01), ExpertBias(0.01)]
+    router = TopKRouter(NUM_EXPERTS, balancing=rules, capacity=capacity)
+    sparse = SparseMoE(NUM_EXPERTS, 4, router=router, name="sparse")
+    sparse.statistics.enabled = True
     inputs = keras.Input((6, 8))
     hidden = keras.layers.Dense(8, activation="tanh")(inputs)
-    sparse = SparseMoE(NUM_EXPERTS, 4, top_k=2, name="sparse", **arguments)
     outputs = keras.layers.Dense(3)(hidden + sparse(hidden))
     model = keras.Model(inputs, outputs)
     model.compile(keras.optimizers.Adam(0.01), "mse")
@@ -53,7 +61,8 @@ def _train(distribution=None, batches=None, **arguments):
         x, y, batch_size=8, epochs=2, shuffle=False, verbose=0
     ).history
     weights = [np.asarray(weight) for weight in model.weights]
-    return Run(np.array(history["loss"]), weights, model)
+    routing = sparse.statistics.result()
+    return Run(np.array(history["loss"]), weights, routing, model)
 
 
 @functools.cache

@@ -26,6 +26,9 @@ def assert_same_training(run, expected):
     np.testing.assert_allclose(run.losses, expected.losses, rtol=1e-6)
     for actual, weight in zip(run.weights, expected.weights, strict=True):
         np.testing.assert_allclose(actual, weight, atol=1e-6)
+    # What a monitor reads: of the whole batch, too.
+    for name, number in expected.routing.items():
+        np.testing.assert_allclose(run.routing[name], number, rtol=1e-6)
     assert expected.losses[1] < expected.losses[0]
 
 
@@ -57,7 +60,7 @@ def test_each_device_holds_its_experts_and_their_optimizer_slots(
     weights = parts(model.weights)
     assert weights["experts/gate_up/kernel"] == {(1, 8, 8)}
     assert weights["experts/down/kernel"] == {(1, 4, 8)}
-    assert weights["router/kernel"] == {(8, 8)}
+    assert weights["top_k_router/kernel"] == {(8, 8)}
     slots = parts(model.optimizer.variables)
     for slot in ("momentum", "velocity"):
         assert slots[f"sparse_experts_gate_up_kernel_{slot}"] == {(1, 8, 8)}
@@ -73,7 +76,7 @@ def test_fully_sharded_weights_are_split_over_all_devices(
     weights = parts(run.model.weights)
     assert weights["experts/gate_up/kernel"] == {(2, 4, 8)}
     assert weights["experts/down/kernel"] == {(2, 4, 4)}
-    assert weights["router/kernel"] == {(1, 8)}
+    assert weights["top_k_router/kernel"] == {(1, 8)}
     assert_same_training(run, train_on_one_device())
 
 
