@@ -154,6 +154,18 @@ class ExpertParallel(keras.distribution.ModelParallel):
         axes = (AXES, *[None] * (len(data_shape) - 1))
         return MeshLayout(axes, self.device_mesh)
 
+    def bytes_per_device(self, variables):
+        """Add up what each device holds of variables.
+
+        Args:
+            variables: list of `keras.Variable`, such as `model.variables` or
+                `model.optimizer.variables`.
+
+        Returns:
+            int, in bytes.
+        """
+        return sum(self.engine.bytes_here(each) for each in variables)
+
     def _check_layouts(self):
         """Raise unless experts' weights that were made are really split."""
         unchecked, self._unchecked = self._unchecked, []

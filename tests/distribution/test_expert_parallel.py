@@ -65,6 +65,10 @@ def test_each_device_holds_its_experts_and_their_optimizer_slots(
     for slot in ("momentum", "velocity"):
         assert slots[f"sparse_experts_gate_up_kernel_{slot}"] == {(1, 8, 8)}
         assert slots[f"sparse_experts_down_kernel_{slot}"] == {(1, 4, 8)}
+    # float32 kernels (8, 8, 8) and (8, 4, 8), an eighth of each.
+    experts = model.get_layer("sparse").experts.variables
+    held = keras.distribution.distribution().bytes_per_device(experts)
+    assert held == 4 * (8 * 8 * 8 + 8 * 4 * 8) // 8
 
 
 @pytest.mark.exhaustive

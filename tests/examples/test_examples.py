@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import keras
 import pytest
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -14,6 +15,7 @@ SMALL = {
         ["--steps=3", "--sequence-length=32"],
         "def main(",
     ),
+    "train_on_a_mesh.py": (["--epochs=1"], "devices: {'data':"),
     "train_switch_seq2seq.py": (["--steps=3"], "["),
     "add_moe_to_your_model.py": (["--epochs=1"], "val_accuracy"),
     "custom_router.py": (["--epochs=1"], "exported: largest difference"),
@@ -29,6 +31,7 @@ SMALL = {
         "all the same:    True",
     ),
 }
+ON_JAX = ["train_on_a_mesh.py"]
 
 
 def test_every_example_is_listed():
@@ -39,6 +42,8 @@ def test_every_example_is_listed():
 @pytest.mark.parametrize("name", SMALL)
 def test_example_runs(name, tmp_path):
     arguments, expected = SMALL[name]
+    if name in ON_JAX and keras.config.backend() != "jax":
+        pytest.skip("needs JAX")
     result = subprocess.run(
         [sys.executable, EXAMPLES / name, *arguments],
         cwd=tmp_path,

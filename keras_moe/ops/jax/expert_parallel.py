@@ -81,6 +81,11 @@ def check_is_split(variable, axes, sizes):
         )
 
 
+def bytes_here(variable):
+    """Return how much of a variable each device holds, in bytes."""
+    return variable.value.addressable_shards[0].data.nbytes
+
+
 def _find(device):
     if not isinstance(device, str):
         return device
