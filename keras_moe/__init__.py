@@ -26,6 +26,7 @@ __all__ = [
     "metrics",
     "models",
     "ops",
+    "planning",
     "routing",
     "serving",
     "surgery",

@@ -38,6 +38,7 @@ ROOMS = (
     "surgery",
     "export",
     "analysis",
+    "planning",
     "serving",
     "cli",
 )

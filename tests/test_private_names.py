@@ -45,6 +45,7 @@ FENCES = {
         "_tracker",
     },
     "keras_moe/ops/all_layers.py": {"_flatten_layers"},
+    "keras_moe/ops/jax/ahead_of_time.py": {"_layout", "jax.experimental"},
     "keras_moe/ops/jax/megablox.py": {"jax.experimental"},
     "keras_moe/ops/tensorflow/losses_of_callers.py": {"_losses"},
     "keras_moe/ops/tensorflow/write_rows.py": {"tensorflow.raw_ops"},
@@ -60,6 +61,7 @@ FENCES = {
 TESTS = {
     "tests/layers/compile_for_tpu.py": {"jax.experimental"},
     "tests/layers/test_keras_contract.py": {"keras.src"},
+    "tests/ops/jax/test_ahead_of_time.py": {"_layout"},
     "tests/layers/test_routing_statistics.py": {"_version"},
     "tests/models/mixtral/test_mixtral_backbone.py": {
         "_expert_feedforward_gate_dense",

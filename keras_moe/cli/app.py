@@ -21,6 +21,7 @@ from keras_moe.cli.export import export
 from keras_moe.cli.generate import generate
 from keras_moe.cli.inspect import inspect
 from keras_moe.cli.option_names import name_options
+from keras_moe.cli.plan import plan
 from keras_moe.cli.routing import balancing
 from keras_moe.cli.routing import routers
 from keras_moe.cli.serve import serve
@@ -41,6 +42,7 @@ COMMANDS = (
     export,
     serve,
     inspect,
+    plan,
     analyze,
     routers,
     balancing,

@@ -71,7 +71,16 @@ def test_every_option_and_argument_has_help():
 @pytest.mark.once
 @pytest.mark.parametrize(
     "command",
-    ["train", "generate", "export", "inspect", "analyze", "bench", "demo"],
+    [
+        "train",
+        "generate",
+        "export",
+        "inspect",
+        "plan",
+        "analyze",
+        "bench",
+        "demo",
+    ],
 )
 def test_help_breaks_no_word_at_80_columns(monkeypatch, command):
     monkeypatch.setenv("COLUMNS", "80")

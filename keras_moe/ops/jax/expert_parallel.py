@@ -67,6 +67,8 @@ def check_is_split(variable, axes, sizes):
     Raises:
         ValueError: Names the variable.
     """
+    if isinstance(variable.value, jax.core.Tracer):
+        return  # Without memory, there is nothing to hold.
     expected = tuple(
         length // sizes.get(axis, 1)
         for length, axis in zip(variable.shape, axes, strict=True)

@@ -1,4 +1,4 @@
-"""The kernels' gradient on TPU. The one file that imports `jax.experimental`.
+"""The kernels' gradient on TPU. The one file that imports JAX's Pallas.
 
 XLA for TPU has a grouped kernel for `ragged_dot`, but not for its transpose,
 the product over the ragged dimension: it multiplies E masked copies of all
