@@ -6,6 +6,7 @@ import typer
 
 from keras_moe.cli.backend import import_models
 from keras_moe.cli.console import make_console
+from keras_moe.cli.mesh import distributed
 from keras_moe.cli.progress import Progress
 from keras_moe.cli.run_folder import written_whole
 from keras_moe.cli.stop_signals import INTERRUPTED
@@ -14,7 +15,15 @@ from keras_moe.cli.training import Training
 from keras_moe.cli.training import TrainingSettings
 
 
-def fit(settings, folder, *, resume=False, overwrite=False, save_every=60.0):
+def fit(
+    settings,
+    folder,
+    *,
+    resume=False,
+    overwrite=False,
+    save_every=60.0,
+    mesh=None,
+):
     """Train a run to its end, or until Ctrl-C or SIGTERM.
 
     Args:
@@ -23,6 +32,9 @@ def fit(settings, folder, *, resume=False, overwrite=False, save_every=60.0):
         resume: bool, whether to continue from the checkpoint in the folder.
         overwrite: bool, whether to replace a run in the folder.
         save_every: float, seconds between two saves; 0 saves every step.
+        mesh: optional str, the devices, as for `cli.mesh.parse_mesh`. It
+            decides where numbers are computed, not which: a run may go on
+            over another mesh.
 
     Returns:
         The trained model.
@@ -38,13 +50,13 @@ def fit(settings, folder, *, resume=False, overwrite=False, save_every=60.0):
     if not allowed:
         _refuse_a_run(folder)
     import_models()
-    with folder.held():
+    with folder.held(), distributed(mesh, settings.batch_size) as devices:
         if not allowed:
             # Another process may have finished one meanwhile.
             _refuse_a_run(folder)
         _check_dtype(settings.dtype)
         training = Training(settings, folder.logs)
-        _introduce(console, training)
+        _introduce(console, training, devices)
         if overwrite:
             folder.clear()
         if not resume:
@@ -177,9 +189,7 @@ def _save(folder, training):
     write_checkpoint(folder.checkpoint, training.model, training.record())
 
 
-def _introduce(console, training):
-    import keras
-
+def _introduce(console, training, devices):
     from keras_moe.models import parameter_counts
 
     counts = parameter_counts(training.model)
@@ -187,7 +197,7 @@ def _introduce(console, training):
         f"Text: {len(training.text):,} bytes to train on, "
         f"{len(training.held_out_text):,} held out. Model: {counts.total:,} "
         f"parameters, {counts.active:,} active per byte "
-        f"({keras.config.backend()})."
+        f"({devices})."
     )
 
 

@@ -101,6 +101,14 @@ def train(
     seed: Annotated[
         int, typer.Option(min=0, help="Seed of weights and windows.")
     ] = 0,
+    mesh: Annotated[
+        str | None,
+        typer.Option(
+            metavar="data=N,expert=N",
+            help="Devices that share the batch, and that share the experts, "
+            "on JAX; default: one device.",
+        ),
+    ] = None,
 ):
     """Train a byte-level Mixtral-like model on text.
 
@@ -142,6 +150,7 @@ def train(
         resume=resume,
         overwrite=overwrite,
         save_every=save_every,
+        mesh=mesh,
     )
 
 

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 TESTS = Path(__file__).parents[1]
-FOLDERS = [TESTS / name for name in ("distribution", "dispatch", "ops/jax")]
+NAMES = ("distribution", "dispatch", "ops/jax", "cli/test_mesh.py")
+FOLDERS = [TESTS / name for name in NAMES]
 
 
 @pytest.mark.slow
