@@ -29,6 +29,7 @@ from rich.progress import TimeRemainingColumn
 
 import quality_clock
 import quality_report
+from quality_pay import TIMED
 from quality_recipes import GROUPS
 from quality_recipes import RECIPES
 from quality_recipes import SCALES
@@ -47,7 +48,7 @@ def main(arguments=None):
         for seed in range(arguments.seeds)
         for group in arguments.group or GROUPS
         for name in GROUPS[group].recipes
-        if seed < GROUPS[group].seeds
+        if seed < GROUPS[group].seeds and arguments.only in name
     }
     missing = {
         key: each for key, each in wanted.items() if not _done(runs, *key, each)
@@ -74,10 +75,10 @@ def main(arguments=None):
                 f"byte, {run['seconds']:.0f} s",
                 markup=False,
             )
-        if "pay" in (arguments.group or GROUPS):
+        if arguments.rounds and "pay" in (arguments.group or GROUPS):
             quality_clock.measure(
                 arguments.out / quality_clock.FILE,
-                GROUPS["pay"].recipes,
+                list(TIMED.values()),
                 arguments.scale,
                 arguments.rounds,
                 lambda text: progress.update(task, description=text),
@@ -105,9 +106,15 @@ def _parse(arguments):
     parser.add_argument(
         "group", nargs="*", help=f"of {', '.join(GROUPS)}; default: all"
     )
+    parser.add_argument(
+        "--only", default="", help="only recipes whose name holds this"
+    )
     parser.add_argument("--seeds", type=int, default=3, help="runs of each")
     parser.add_argument(
-        "--rounds", type=int, default=11, help="turns of each model timed"
+        "--rounds",
+        type=int,
+        default=11,
+        help="turns of each model timed; 0: none",
     )
     parser.add_argument("--scale", choices=SCALES, default="cpu")
     parser.add_argument(

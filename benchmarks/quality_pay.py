@@ -1,7 +1,9 @@
 """Do experts pay: a dense model against sparse ones of the same arithmetic.
 
 All have the same matrix products per token, the router's among them: the more
-experts, the narrower each of them, to make room for the router.
+experts, the narrower each of them, to make room for the router. The sparse
+ones are trained for a half and for a quarter of the dense one's steps, each
+time from nothing, with a schedule of the learning rate for that many steps.
 """
 
 from keras_moe.balancing import LoadBalancingLoss
@@ -29,6 +31,13 @@ DENSE = "dense"
 WIDTHS = {1: 128, 8: 62, 32: 58, 128: 42}
 TOP_K = 2  # After 1,500 steps 128 experts were at 1.57 nats, with 1 at 1.64.
 NAMES = {1: DENSE, 8: "8 experts", 32: "32 experts", 128: "128 experts"}
+# Of each training; the learning rates were compared at the most.
+STEPS = {
+    1: (SETTINGS.steps,),
+    8: (1000, 2000),
+    32: (1000, 2000),
+    128: (1000, 2000),
+}
 # What was tried with one seed. The dense model gets the larger grid.
 RATES = {
     1: (0.005, 0.01, 0.02),
@@ -47,12 +56,12 @@ class Dense(MixtralBackbone):
         return make_dense(arguments, cls.activation)
 
 
-def name_of(num_experts, rate):
-    """Return the name of the recipe with a learning rate."""
-    return f"{NAMES[num_experts]}, rate {rate}"
+def name_of(num_experts, rate, steps):
+    """Return the name of a recipe."""
+    return f"{NAMES[num_experts]}, {steps} steps, rate {rate}"
 
 
-def _recipe(num_experts, rate):
+def _recipe(num_experts, rate, steps):
     size = {
         "num_experts": num_experts,
         "top_k": min(TOP_K, num_experts),
@@ -64,29 +73,42 @@ def _recipe(num_experts, rate):
         {"balancing": balancing if num_experts > 1 else []},
         size,
         {"learning_rate": rate},
-        long=True,
+        long=steps / SETTINGS.steps,
     )
 
 
-RECIPES = {
-    name_of(num_experts, rate): _recipe(num_experts, rate)
+# Those with the best learning rate, by experts and steps.
+BEST_NAMES = {
+    num_experts: {
+        steps: name_of(num_experts, BEST[num_experts], steps) for steps in each
+    }
+    for num_experts, each in STEPS.items()
+}
+# Of which the time of a step is measured, by experts.
+TIMED = {each: names[max(names)] for each, names in BEST_NAMES.items()}
+_TRIED = {
+    name_of(num_experts, rate, max(STEPS[num_experts])): _recipe(
+        num_experts, rate, max(STEPS[num_experts])
+    )
     for num_experts, rates in RATES.items()
     for rate in rates
 }
-BEST_RECIPES = {
-    num_experts: name_of(num_experts, rate)
-    for num_experts, rate in BEST.items()
+_COMPARED = {
+    name: _recipe(num_experts, BEST[num_experts], steps)
+    for num_experts, names in BEST_NAMES.items()
+    for steps, name in names.items()
 }
+RECIPES = {**_TRIED, **_COMPARED}
 GROUPS = {
     "rates": Group(
         "Learning rates of the dense and the sparse models",
-        list(RECIPES),
+        list(_TRIED),
         curve=None,
         seeds=1,
     ),
     "pay": Group(
-        "Experts of equal active arithmetic, trained for long",
-        list(BEST_RECIPES.values()),
+        "Experts of equal active arithmetic",
+        list(_COMPARED),
         curve=None,
     ),
 }

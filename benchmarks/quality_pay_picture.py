@@ -1,6 +1,7 @@
 """The picture of the group "pay": the loss on the way, and what it saves.
 
-On the left the held-out loss, on the right by which factor fewer steps and
+On the left the held-out loss, each line a training with a schedule of its own
+that ends in its dots, a seed each. On the right by which factor fewer steps and
 less time bring a sparse model to the dense model's final loss.
 """
 
@@ -63,26 +64,32 @@ def draw(found):
 def _draw_curves(axes, found):
     axes.set_title("held-out loss, nats per byte", fontsize=9, pad=8)
     axes.set_xlabel("training step", fontsize=SMALL)
-    target = np.mean([run["held_out_loss"] for run in found[0].runs])
-    axes.axhline(target, color=COLOURS[0], linewidth=0.9, linestyle="--")
-    top = 0.0
+    highest = []
     for colour, each in zip(COLOURS, found, strict=False):
-        steps = each.runs[0]["curves"]["held_out_step"]
-        losses = [run["curves"]["held_out_loss"] for run in each.runs]
-        mean = np.mean(losses, axis=0)
-        axes.fill_between(
-            steps,
-            np.min(losses, axis=0),
-            np.max(losses, axis=0),
-            color=colour,
-            alpha=0.2,
-            linewidth=0,
-        )
-        axes.plot(steps, mean, color=colour, label=each.name)
-        top = max(top, mean[len(mean) // 10])
-    axes.set_ylim(top=top)
+        for steps, runs in each.runs.items():
+            losses = [run["curves"]["held_out_loss"] for run in runs]
+            mean = np.mean(losses, axis=0)
+            highest.append(mean[len(mean) // 10])
+            axes.plot(
+                runs[0]["curves"]["held_out_step"],
+                mean,
+                color=colour,
+                linewidth=1.2,
+                label=each.name if steps == max(each.runs) else None,
+            )
+            finals = [each[-1] for each in losses]
+            axes.plot(
+                [steps] * len(finals), finals, "o", color=colour, markersize=4
+            )
+    target = np.mean(_finals(found[0]))
+    axes.axhline(target, color=COLOURS[0], linewidth=0.9, linestyle="--")
+    axes.set_ylim(top=max(highest))
     axes.legend(frameon=False, fontsize=SMALL, loc="upper right")
     _keep_ticks_inside(axes)
+
+
+def _finals(answer):
+    return [run["held_out_loss"] for run in answer.runs[max(answer.runs)]]
 
 
 def _draw_factors(axes, found):

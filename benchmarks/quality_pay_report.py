@@ -1,28 +1,31 @@
 """Do experts pay: from runs and times of a step to factors and tables."""
 
+import itertools
 from typing import NamedTuple
 
 import numpy as np
 
-from quality_pay import BEST_RECIPES
+from quality_pay import BEST_NAMES
 from quality_pay import DENSE
 from quality_pay import NAMES
 from quality_pay import RATES
+from quality_pay import STEPS
+from quality_pay import TIMED
 from quality_pay import WIDTHS
 from quality_pay import name_of
 from turns import ratios
 
 
 class Answer(NamedTuple):
-    """What is known of one model.
+    """What is known of one model at its best learning rate.
 
     Attributes:
         name: str.
         num_experts: int, 1 for the dense model.
-        runs: list of dict, one per seed.
+        runs: dict from a number of steps to a list of runs, one per seed.
         fewer_steps: list of float, one per seed that the dense model has
             too: by which factor fewer steps bring it to the dense model's
-            final held-out loss. 0 where it never gets there.
+            final held-out loss. 0 if no training brings it there.
         step_times: list of float, one per round: the time of a step over
             that of the dense model. Empty if it was not measured.
         step_cpu_times: the same of processor time.
@@ -30,7 +33,7 @@ class Answer(NamedTuple):
 
     name: str
     num_experts: int
-    runs: list
+    runs: dict
     fewer_steps: list
     step_times: list
     step_cpu_times: list
@@ -43,27 +46,26 @@ class Answer(NamedTuple):
         return [each / np.median(self.step_times) for each in self.fewer_steps]
 
 
-def steps_to(loss, run):
-    """Return the step at which a run first has a held-out loss.
+def steps_to(loss, losses):
+    """Return how many steps of training bring a model to a held-out loss.
 
-    Between two evaluations the loss is taken for a straight line.
+    Between two trainings the loss is a straight line of the steps' logarithm.
 
     Args:
         loss: float.
-        run: dict, of a long recipe.
+        losses: dict from the steps of a training to its final loss.
 
     Returns:
-        float; infinity if it never gets there.
+        float; the smallest number of steps if that is enough, infinity if the
+        largest is not.
     """
-    steps = run["curves"]["held_out_step"]
-    losses = run["curves"]["held_out_loss"]
-    for index, reached in enumerate(losses):
-        if reached <= loss:
-            if index == 0:
-                return float(steps[0])
-            before = losses[index - 1]
-            part = (before - loss) / (before - reached)
-            return steps[index - 1] + part * (steps[index] - steps[index - 1])
+    steps = sorted(losses)
+    if losses[steps[0]] <= loss:
+        return float(steps[0])
+    for fewer, more in itertools.pairwise(steps):
+        if losses[more] <= loss:
+            part = (losses[fewer] - loss) / (losses[fewer] - losses[more])
+            return fewer * (more / fewer) ** part
     return float("inf")
 
 
@@ -78,36 +80,50 @@ def answers(runs, clock):
         list of `Answer`, of the models that have runs, the dense one first;
         empty if it is missing.
     """
-    dense = {
-        run["seed"]: run for run in runs if run["recipe"] == BEST_RECIPES[1]
-    }
     found = []
-    for num_experts, recipe in BEST_RECIPES.items():
-        own = [run for run in runs if run["recipe"] == recipe]
+    dense = _dense_losses(runs)
+    for num_experts, names in BEST_NAMES.items():
+        own = {
+            steps: [run for run in runs if run["recipe"] == name]
+            for steps, name in names.items()
+        }
+        own = {steps: each for steps, each in own.items() if each}
         if not dense or not own:
             continue
         wall, cpu = (
-            ratios(clock[recipe][figure], clock[BEST_RECIPES[1]][figure])
-            if recipe in clock
+            ratios(clock[TIMED[num_experts]][figure], clock[TIMED[1]][figure])
+            if TIMED[num_experts] in clock
             else []
             for figure in ("seconds", "cpu_seconds")
         )
+        factors = [
+            max(STEPS[1]) / steps_to(loss, _losses(own, seed))
+            for seed, loss in dense.items()
+            if _losses(own, seed)
+        ]
         found.append(
-            Answer(
-                NAMES[num_experts],
-                num_experts,
-                own,
-                [
-                    run["settings"]["steps"]
-                    / steps_to(dense[run["seed"]]["held_out_loss"], run)
-                    for run in own
-                    if run["seed"] in dense
-                ],
-                wall,
-                cpu,
-            )
+            Answer(NAMES[num_experts], num_experts, own, factors, wall, cpu)
         )
     return found
+
+
+def _dense_losses(runs):
+    name = BEST_NAMES[1][max(STEPS[1])]
+    return {
+        run["seed"]: run["held_out_loss"]
+        for run in runs
+        if run["recipe"] == name
+    }
+
+
+def _losses(runs, seed):
+    """Return the final losses of a seed, by the steps of the training."""
+    return {
+        steps: run["held_out_loss"]
+        for steps, each in runs.items()
+        for run in each
+        if run["seed"] == seed
+    }
 
 
 def rates_table(runs):
@@ -124,12 +140,10 @@ def rates_table(runs):
     }
     columns = sorted({rate for rates in RATES.values() for rate in rates})
     rows = []
-    for num_experts, rates in RATES.items():
+    for num_experts, steps in STEPS.items():
+        names = [name_of(num_experts, rate, max(steps)) for rate in columns]
         cells = [
-            f"{losses[name]:.3f}"
-            if rate in rates and (name := name_of(num_experts, rate)) in losses
-            else ""
-            for rate in columns
+            f"{losses[name]:.3f}" if name in losses else "" for name in names
         ]
         if any(cells):
             rows.append(f"| {NAMES[num_experts]} | {' | '.join(cells)} |")
@@ -151,12 +165,13 @@ def table(found):
     """
     if len(found) < 2:
         return ""
+    trained = sorted({steps for each in STEPS.values() for steps in each})
     columns = (
         "model",
         "width",
         "parameters",
         "FLOPs per token",
-        "held-out loss",
+        *(f"{steps:,} steps" for steps in trained),
         "violation",
         "fewer steps",
         "step, wall clock",
@@ -166,14 +181,19 @@ def table(found):
     )
     lines = [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
     for each in found:
-        run = each.runs[0]
+        last = each.runs[max(each.runs)]
         cells = (
             each.name,
             str(WIDTHS[each.num_experts]),
-            f"{run['parameters']['total']:,}",
-            f"{run['flops_per_token']:,}",
-            spread([one["held_out_loss"] for one in each.runs], 3),
-            spread([one["final"]["max_violation"] for one in each.runs]),
+            f"{last[0]['parameters']['total']:,}",
+            f"{last[0]['flops_per_token']:,}",
+            *(
+                spread([one["held_out_loss"] for one in each.runs[steps]], 3)
+                if steps in each.runs
+                else ""
+                for steps in trained
+            ),
+            spread([one["final"]["max_violation"] for one in last]),
             *(
                 ("",) * 4
                 if each.name == DENSE
@@ -184,7 +204,7 @@ def table(found):
                     spread(each.faster),
                 )
             ),
-            str(len(each.runs)),
+            str(len(last)),
         )
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join([*lines, ""])

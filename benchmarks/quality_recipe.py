@@ -31,15 +31,16 @@ class Recipe(NamedTuple):
         size: dict, changes of the `ModelSize`.
         settings: dict, changes of the `TrainingSettings`.
         backbone_class: optional subclass of `MixtralBackbone`.
-        long: bool, whether it takes the long settings of a scale. No byte is
-            seen twice then, and the held-out loss is measured on the way.
+        long: float, the part of a scale's long training that it is trained
+            for; with 0 the short one. In a long one no byte is seen twice,
+            and the held-out loss is measured on the way.
     """
 
     router: dict[str, Any] = {}
     size: dict[str, Any] = {}
     settings: dict[str, Any] = {}
     backbone_class: type | None = None
-    long: bool = False
+    long: float = 0
 
     def complete(self, scale, seed):
         """Return the settings of a run of this recipe.
@@ -51,7 +52,10 @@ class Recipe(NamedTuple):
         Returns:
             `TrainingSettings`.
         """
-        settings = scale.long if self.long else scale.short
+        settings = scale.short
+        if self.long:
+            steps = round(self.long * scale.long.steps)
+            settings = scale.long._replace(steps=steps)
         size = settings.size._replace(**self.size)
         return settings._replace(size=size, seed=seed, **self.settings)
 

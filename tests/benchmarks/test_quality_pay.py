@@ -9,6 +9,8 @@ import pytest
 
 pytestmark = pytest.mark.once
 
+DENSE = "dense, 4000 steps, rate 0.01"
+EIGHT = "8 experts, 2000 steps, rate 0.01"
 RESULTS = Path(__file__).parents[2] / "docs" / "quality"
 
 
@@ -32,7 +34,7 @@ def begin(name, scale):
 
 
 def test_a_long_training_sees_no_byte_twice(scale):
-    training = begin("dense, rate 0.01", scale)
+    training = begin(DENSE, scale)
     # So that each byte says where it is.
     training.text = np.arange(130, dtype="uint8")
     seen, after = [], []
@@ -48,7 +50,7 @@ def test_a_long_training_sees_no_byte_twice(scale):
 
 
 def test_a_text_too_short_to_be_seen_once_is_an_error(scale):
-    training = begin("dense, rate 0.01", scale)
+    training = begin(DENSE, scale)
     # The last of 128 bytes has no byte after it: 7 windows.
     training.text = training.text[:128]
     with pytest.raises(ValueError, match=r"for 8 windows.*Received: 7\."):
@@ -56,10 +58,11 @@ def test_a_text_too_short_to_be_seen_once_is_an_error(scale):
 
 
 def test_a_long_training_measures_the_held_out_loss_on_the_way(scale):
-    recipe = load("quality_recipes").RECIPES["8 experts, rate 0.01"]
+    recipe = load("quality_recipes").RECIPES[EIGHT]
     settings = recipe.complete(scale, 0)
     run = load("quality_training").train(recipe, settings, lambda: None)
-    assert run["curves"]["held_out_step"] == [1, 2, 3, 4]
+    # Half of 4 steps.
+    assert run["curves"]["held_out_step"] == [1, 2]
     losses = run["curves"]["held_out_loss"]
     assert losses[-1] == run["held_out_loss"]
     assert losses == sorted(losses, reverse=True)
@@ -78,7 +81,7 @@ def test_all_models_do_the_same_arithmetic_for_a_token():
 
     pay = load("quality_pay")
     flops = []
-    for name in pay.BEST_RECIPES.values():
+    for name in pay.TIMED.values():
         settings = pay.RECIPES[name].complete(
             load("quality_recipes").SCALES["cpu"], 0
         )
@@ -96,7 +99,7 @@ def test_the_plain_layer_that_is_timed_does_what_one_expert_does(scale):
     import keras
 
     pay, train = load("quality_pay"), load("quality_training")
-    recipe = pay.RECIPES["dense, rate 0.01"]
+    recipe = pay.RECIPES[DENSE]
     settings = recipe.complete(scale, 0)
     plain = train.begin(
         recipe._replace(backbone_class=pay.Dense), settings
@@ -130,21 +133,20 @@ def test_a_step_can_be_timed(scale, monkeypatch):
     recipes = load("quality_recipes")
     monkeypatch.setitem(recipes.SCALES, "tiny", scale)
     make = load("contestants.language_model").train_recipe
-    assert 4.0 < make("dense, rate 0.01", "tiny").step() < 8.0
+    assert 4.0 < make(DENSE, "tiny").step() < 8.0
 
 
-def run_of(name, seed, losses):
+def run_of(num_experts, seed, steps, loss):
     return {
-        "recipe": name,
+        "recipe": load("quality_pay").BEST_NAMES[num_experts][steps],
         "seed": seed,
-        "settings": {"steps": 400},
         "parameters": {"total": 1000},
         "flops_per_token": 2000,
-        "held_out_loss": losses[-1],
+        "held_out_loss": loss,
         "final": {"max_violation": 0.5},
         "curves": {
-            "held_out_step": [100, 200, 300, 400],
-            "held_out_loss": losses,
+            "held_out_step": [steps // 2, steps],
+            "held_out_loss": [loss + 0.1, loss],
         },
     }
 
@@ -152,32 +154,37 @@ def run_of(name, seed, losses):
 @pytest.fixture
 def found():
     """Return runs and a clock whose answers are known, and the answers."""
-    best = load("quality_pay").BEST_RECIPES
+    timed = load("quality_pay").TIMED
     runs = [
-        run_of(best[1], 0, [3.0, 2.5, 2.2, 2.0]),
-        run_of(best[1], 1, [3.0, 2.5, 2.2, 2.1]),
-        # Exactly there at 200; 2.1 is halfway from 2.2 at 200 to 2.0 at 300.
-        run_of(best[8], 0, [3.0, 2.0, 1.9, 1.8]),
-        run_of(best[8], 1, [3.0, 2.2, 2.0, 1.9]),
-        # At once, and never.
-        run_of(best[128], 0, [1.9, 1.8, 1.7, 1.6]),
-        run_of(best[128], 1, [3.0, 2.9, 2.8, 2.7]),
+        run_of(1, 0, 4000, 2.0),
+        run_of(1, 1, 4000, 2.1),
+        # Exactly there after 2000 steps; halfway between 1000 and 2000.
+        run_of(8, 0, 1000, 2.2),
+        run_of(8, 0, 2000, 2.0),
+        run_of(8, 1, 1000, 2.2),
+        run_of(8, 1, 2000, 2.0),
+        # Better at once, and never.
+        run_of(128, 0, 1000, 1.8),
+        run_of(128, 0, 2000, 1.7),
+        run_of(128, 1, 1000, 2.3),
+        run_of(128, 1, 2000, 2.2),
     ]
     clock = {
-        best[1]: {"seconds": [1.0, 2.0, 1.0], "cpu_seconds": [1.0, 1.0, 1.0]},
-        best[8]: {"seconds": [1.6, 3.2, 9.0], "cpu_seconds": [1.5, 1.5, 1.5]},
+        timed[1]: {"seconds": [1.0, 2.0, 1.0], "cpu_seconds": [1.0, 1.0, 1.0]},
+        timed[8]: {"seconds": [1.6, 3.2, 9.0], "cpu_seconds": [1.5, 1.5, 1.5]},
     }
     return runs, load("quality_pay_report").answers(runs, clock)
 
 
-def test_factors_are_those_of_the_first_step_with_the_dense_models_loss(found):
+def test_factors_are_those_of_the_steps_to_the_dense_models_loss(found):
     _, (dense, eight, many) = found
     assert dense.fewer_steps == [1.0, 1.0]
-    assert eight.fewer_steps == pytest.approx([400 / 200, 400 / 250])
-    assert many.fewer_steps == [400 / 100, 0.0]
+    # The middle of 1000 and 2000 in logarithms is 1000 sqrt(2).
+    assert eight.fewer_steps == pytest.approx([2.0, 4 / 2**0.5])
+    assert many.fewer_steps == [4.0, 0.0]
     # Rounds say 1.6, 1.6 and 9.
     assert eight.step_times == pytest.approx([1.6, 1.6, 9.0])
-    assert eight.faster == pytest.approx([2.0 / 1.6, 1.6 / 1.6])
+    assert eight.faster == pytest.approx([2.0 / 1.6, 4 / 2**0.5 / 1.6])
     assert many.step_times == many.faster == []
 
 
@@ -186,10 +193,14 @@ def test_the_table_says_what_is_known(found):
     _, answers = found
     _, _, dense, eight, many = report.table(answers).splitlines()
     assert dense == (
-        "| dense | 128 | 1,000 | 2,000 | 2.050 ± 0.050 | 0.50 ± 0.00 "
+        "| dense | 128 | 1,000 | 2,000 |  |  | 2.050 ± 0.050 | 0.50 ± 0.00 "
         "|  |  |  |  | 2 |"
     )
-    assert eight.endswith("| 1.80 ± 0.20 | 1.60 | 1.50 | 1.12 ± 0.12 | 2 |")
+    # 2 and 2.83, over 1.6 1.25 and 1.77.
+    assert eight == (
+        "| 8 experts | 62 | 1,000 | 2,000 | 2.200 ± 0.000 | 2.000 ± 0.000 |  "
+        "| 0.50 ± 0.00 | 2.41 ± 0.41 | 1.60 | 1.50 | 1.51 ± 0.26 | 2 |"
+    )
     assert many.endswith("| 2.00 ± 2.00 |  |  |  | 2 |")
     assert report.table(answers[:1]) == report.table([]) == ""
     # Without the dense model there is nothing to compare with.
@@ -201,23 +212,24 @@ def test_the_picture_draws_what_is_known(found):
     curves, factors = figure.axes
     words = [text.get_text() for text in curves.get_legend().get_texts()]
     assert words == ["dense", "8 experts", "128 experts"]
-    points = [line.get_ydata() for line in factors.lines]
-    assert [1.8, 2.0] in [np.round(list(each), 6).tolist() for each in points]
+    points = [np.round(line.get_ydata(), 2).tolist() for line in factors.lines]
+    assert [2.0, 2.83] in points
+    assert [1.25, 1.77] in points
 
 
 def test_each_model_trains_at_the_best_of_its_learning_rates():
     pay = load("quality_pay")
     runs = load("quality_report").read(RESULTS / "runs.jsonl")
     losses = {
-        run["recipe"]: run["held_out_loss"]
-        for run in runs
-        if run["recipe"] in pay.RECIPES and run["seed"] == 0
+        run["recipe"]: run["held_out_loss"] for run in runs if run["seed"] == 0
     }
     for num_experts, rates in pay.RATES.items():
-        names = [pay.name_of(num_experts, rate) for rate in rates]
+        steps = max(pay.STEPS[num_experts])
+        names = [pay.name_of(num_experts, rate, steps) for rate in rates]
         tried = [name for name in names if name in losses]
         if len(tried) > 1:
-            assert min(tried, key=losses.get) == pay.BEST_RECIPES[num_experts]
+            best = min(tried, key=losses.get)
+            assert best == pay.BEST_NAMES[num_experts][steps]
 
 
 def test_the_clock_is_not_asked_twice(tmp_path, monkeypatch):
