@@ -41,6 +41,8 @@ def check_is_heeded(distribution):
     """
     if distribution is None or keras_distributes():
         return
+    if hasattr(distribution, "engine"):  # Our own, which need not Keras.
+        return
     cure = {
         "tensorflow": "Make the model in the scope of a "
         "`tf.distribute.MirroredStrategy`",

@@ -73,7 +73,7 @@ class ExpertParallel(keras.distribution.ModelParallel):
         auto_shard_dataset=True,
     ):
         check_shard(shard)
-        self.engine = _engine()
+        self.engine = _engine(shard)
         devices = self.engine.arrange_devices(
             devices, functools.partial(mesh_shape, data, expert), AXES
         )
@@ -173,11 +173,19 @@ class ExpertParallel(keras.distribution.ModelParallel):
             self.engine.check_is_split(variable, axes, self.axis_sizes)
 
 
-def _engine():
+def _engine(shard):
+    backend = keras.config.backend()
     engine = load_or("expert_parallel", None)
     if engine is None:
         raise NotImplementedError(
             "Expected a backend that can put experts on different devices. "
-            f"Received: KERAS_BACKEND={keras.config.backend()}. Train on JAX."
+            f"Received: KERAS_BACKEND={backend}. Train on JAX or PyTorch, or "
+            "with all experts on every device: make the model in the scope "
+            "of a `tf.distribute.MirroredStrategy`."
+        )
+    if shard is not None and not engine.CAN_SHARD_FULLY:
+        raise NotImplementedError(
+            f"Expected shard=None on {backend}. Received: shard={shard!r}. "
+            "Train on JAX, or leave it out."
         )
     return engine

@@ -3,8 +3,10 @@
 import keras
 from keras import ops
 
+from keras_moe.distribution.check_optimizer import check_optimizer
 from keras_moe.distribution.engines import keras_distributes
 from keras_moe.ops.backend import load_or
+from keras_moe.ops.replicas import check_group
 from keras_moe.ops.replicas import num_replicas
 from keras_moe.ops.replicas import sum_over_replicas
 
@@ -18,7 +20,8 @@ def replicate(model):
     processes together), and each computes its part of the rows. Gradients are
     averaged, and metrics and the logged loss are those of the whole batch,
     also in `evaluate`. Weights and the order of shuffled data are those of
-    the first process.
+    the first process. Under `ExpertParallel`, each process keeps the experts
+    that are its own.
 
     A batch whose rows cannot be divided, such as the last one, is computed
     whole by every process, and counts once.
@@ -42,6 +45,8 @@ def replicate(model):
     Raises:
         RuntimeError: If several processes were launched without a process
             group.
+        NotImplementedError: If the optimizer looks at all experts at once,
+            under `ExpertParallel`.
 
     Example:
 
@@ -53,7 +58,7 @@ def replicate(model):
     engine = load_or("processes", None)
     if engine is None or keras_distributes():
         return model
-    engine.check_group()
+    check_group()
     if num_replicas() > 1 and not _Replica.of(model):
         _Replica(model, engine)
     return model
@@ -89,8 +94,11 @@ class _Replica:
             for variable in self.model.weights
             if id(variable) not in self.shared
         }
-        self.engine.share_values(list(new.values()))
+        for variable in new.values():
+            self.engine.share_value(variable)
         self.shared |= new
+        if new:
+            check_optimizer(self.model)
         for variable in self.model.trainable_weights:
             if id(variable.value) not in self.averaged:
                 self.engine.average_gradient(variable)

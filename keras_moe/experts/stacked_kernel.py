@@ -4,6 +4,10 @@ import keras
 from keras import ops
 
 from keras_moe.distribution.expert_weights import expert_weights
+from keras_moe.distribution.own_experts import gather_parts
+from keras_moe.distribution.own_experts import mark_part
+from keras_moe.distribution.own_experts import own_part
+from keras_moe.distribution.own_experts import take_part
 from keras_moe.experts.int8_kernel import from_int8
 from keras_moe.experts.int8_kernel import to_int8
 from keras_moe.experts.late_weights import late_weights
@@ -30,7 +34,11 @@ class StackedKernel(keras.layers.Layer):
             `keras.Variable`.
         """
         with expert_weights() as mark:
-            return mark(self.add_weight(**arguments))
+            part = own_part(arguments)
+            variable = mark(self.add_weight(**part))
+        if part is not arguments:
+            mark_part(variable)
+        return variable
 
     def _add_int8(self, shape):
         self._kernel = self.add_expert_weight(
@@ -102,7 +110,7 @@ class StackedKernel(keras.layers.Layer):
         self.dtype_policy = f"int8_from_{policy.name}"
 
     def _become_int8(self):
-        shape = self._kernel.shape
+        shape = (self.num_experts, *self._kernel.shape[1:])
         with late_weights(self):
             del self._kernel
             self._add_int8(shape)
@@ -161,10 +169,14 @@ class StackedKernel(keras.layers.Layer):
             scale = self.kernel_scale
             if self.lora_enabled:
                 kernel, scale = to_int8(kernel)
-            store["scale"] = ops.convert_to_numpy(scale)
-        store["0"] = ops.convert_to_numpy(kernel)
+            store["scale"] = self._whole(scale)
+        store["0"] = self._whole(kernel)
         if self.bias is not None:
-            store["1"] = ops.convert_to_numpy(self.bias)
+            store["1"] = self._whole(self.bias)
+
+    def _whole(self, values):
+        values = ops.convert_to_tensor(values)
+        return ops.convert_to_numpy(gather_parts(values, self._kernel))
 
     def load_own_variables(self, store):
         """Load kernel and bias; an adapter starts again from nothing.
@@ -189,6 +201,6 @@ class StackedKernel(keras.layers.Layer):
                 "of the file, and quantize it after loading."
             )
         for name, variable in variables.items():
-            variable.assign(store[name])
+            variable.assign(take_part(store[name], variable))
         if self.lora_enabled:
             self.lora_kernel_b.assign(ops.zeros(self.lora_kernel_b.shape))

@@ -9,6 +9,7 @@ import contextlib
 import contextvars
 import math
 
+import keras
 from keras import ops
 
 from keras_moe.ops.backend import load_or
@@ -29,6 +30,20 @@ def num_replicas():
     1
     """
     return 1 if _backend is None else _backend.num_replicas()
+
+
+def check_group():
+    """Raise if processes were launched that do not know each other.
+
+    Raises:
+        RuntimeError: On PyTorch, without a process group.
+
+    Example:
+
+    >>> check_group()
+    """
+    if keras.config.backend() == "torch":
+        _backend.check_group()
 
 
 def sum_over_replicas(values):

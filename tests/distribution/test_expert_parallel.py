@@ -146,9 +146,20 @@ def test_models_are_counted_without_memory_under_a_distribution(one_device):
             pass
 
 
-def test_other_backends_say_that_they_cannot(backend):
-    if backend == "jax":
-        pytest.skip("JAX can")
-    with pytest.raises(NotImplementedError, match="Train on JAX") as error:
+def test_tensorflow_says_what_it_can_instead(backend):
+    if backend != "tensorflow":
+        pytest.skip("JAX and PyTorch can")
+    with pytest.raises(NotImplementedError, match="MirroredStrategy") as error:
         ExpertParallel(data=1, expert=1)
     assert f"KERAS_BACKEND={backend}" in str(error.value)
+
+
+def test_pytorch_shards_experts_alone(backend):
+    if backend != "torch":
+        pytest.skip("JAX can shard all weights, TensorFlow none")
+    with pytest.raises(NotImplementedError, match="Expected shard=None") as e:
+        ExpertParallel(data=1, expert=1, shard="full")
+    assert "Received: shard='full'. Train on JAX" in str(e.value)
+    with pytest.raises(ValueError, match="one device for each process") as e:
+        ExpertParallel(devices=["cpu:0", "cpu:1"])
+    assert "2 devices, 1 processes. Leave" in str(e.value)

@@ -21,9 +21,12 @@ from keras import ops
 
 from keras_moe import balancing
 from keras_moe.callbacks import RoutingMonitor
+from keras_moe.distribution import ExpertParallel
 from keras_moe.distribution import replicate
+from keras_moe.distribution.own_experts import gather_parts
 from keras_moe.layers import Router
 from keras_moe.layers import SparseMoE
+from keras_moe.routing import Capacity
 from keras_moe.routing import choose_top_k
 
 HIDDEN, EXPERTS, LENGTH = 6, 4, 5
@@ -103,8 +106,7 @@ def fit(model, inputs, mask):
 
 def numbers(model, history, name):
     found = {f"{name}/logs/{key}": value[0] for key, value in history.items()}
-    for index, weight in enumerate(model.weights):
-        found[f"{name}/weights/{index}"] = ops.convert_to_numpy(weight)
+    found |= {f"{name}/{key}": value for key, value in weights_of(model)}
     for layer in model.layers:
         if isinstance(layer, SparseMoE):
             load = layer.statistics.result()["tokens_per_expert"]
@@ -125,17 +127,29 @@ class NotesRows(keras.layers.Layer):
         return inputs
 
 
-def train_for_epochs(name, seed):
+def train_for_epochs(name, seed, file=None):
     """Train with shuffled batches of 4, of which the last has one row."""
     keras.utils.set_random_seed(seed)
     inputs, _ = make_data()
     inputs = np.concatenate([inputs, 2 * inputs, 1 - inputs[:1]])
     inputs[:, 0, 0] = np.arange(9) / 8
     notes = NotesRows()
-    model = keras.Sequential(
-        [keras.Input((LENGTH, HIDDEN)), notes, SparseMoE(EXPERTS, 4)]
-    )
-    model.compile(keras.optimizers.Adam(0.1), "mse", metrics=["mae"])
+
+    def make():
+        # The second layer has room for every token: it drops none.
+        room = {"capacity": Capacity(slots=LENGTH)}
+        arguments = {"kernel_regularizer": keras.regularizers.L2(0.01)}
+        return keras.Sequential(
+            [
+                keras.Input((LENGTH, HIDDEN)),
+                notes,
+                SparseMoE(EXPERTS, 4, **arguments),
+                SparseMoE(EXPERTS, 4, **room),
+            ]
+        )
+
+    model = make()
+    model.compile(keras.optimizers.Adam(0.01), "mse", metrics=["mae"])
     model = replicate(model)
     history = model.fit(
         inputs,
@@ -146,10 +160,41 @@ def train_for_epochs(name, seed):
         validation_data=(inputs[:6], inputs[:6]),
     ).history
     found = {f"{name}/logs/{key}": value for key, value in history.items()}
-    for index, weight in enumerate(model.weights):
-        found[f"{name}/weights/{index}"] = ops.convert_to_numpy(weight)
+    found |= {f"{name}/{key}": value for key, value in weights_of(model)}
     found[f"{name}/rows"] = notes.rows
+    if file is not None:
+        # Whole weights, from every process, and back into their parts.
+        model.save_weights(file)
+        again = make()
+        again.load_weights(file)
+        found |= {f"{name}/saved/{k}": v for k, v in weights_of(again)}
+        keras.distribution.set_distribution(None)
+        whole = make()
+        whole.load_weights(file)
+        found |= {f"{name}/saved_whole/{k}": v for k, v in weights_of(whole)}
+        found[f"{name}/sizes"] = [weight.shape[0] for weight in model.weights]
     return found
+
+
+def train_on_two_experts(name):
+    """Route all tokens to the first two experts, of one process."""
+    rng = np.random.default_rng(1)
+    inputs = rng.uniform(1, 2, size=(4, LENGTH, HIDDEN)).astype("float32")
+    model = keras.Sequential([keras.Input((LENGTH, HIDDEN))])
+    model.add(SparseMoE(EXPERTS, 4, kernel_initializer="random_normal"))
+    kernel = np.linspace(1, -1, EXPERTS) + np.zeros((HIDDEN, 1))
+    model.layers[0].router.kernel.assign(kernel)
+    model.compile(keras.optimizers.SGD(1.0), "mse")
+    model = replicate(model)
+    for _ in range(2):
+        model.train_on_batch(inputs, 1 / inputs)
+    return {f"{name}/{key}": value for key, value in weights_of(model)}
+
+
+def weights_of(model):
+    for index, weight in enumerate(model.weights):
+        value = gather_parts(weight.value, weight)
+        yield f"weights/{index}", ops.convert_to_numpy(value)
 
 
 def train_on_tensorflow(file):
@@ -168,25 +213,38 @@ def train_on_tensorflow(file):
     np.savez(f"{file}.0.npz", **found)
 
 
-def train_on_torch(file, rank, store):
+def train_on_torch(file, rank, store, world_size=2):
     data = make_data()
     model = make_model()
     found = numbers(model, fit(model, *data), "one_device")
     found |= train_for_epochs("one_process", seed=0)
+    keras.utils.set_random_seed(0)
+    found |= train_on_two_experts("two_experts")
     torch.distributed.init_process_group(
-        "gloo", init_method=f"file://{store}", rank=rank, world_size=2
+        "gloo",
+        init_method=f"file://{store}",
+        rank=rank,
+        world_size=int(world_size),
     )
     for scope in ("batch", "replica"):
         model = replicate(make_model(scope))
         found |= numbers(model, fit(model, *data), scope)
     # Other weights and another order of batches: those of rank 0 win.
     found |= train_for_epochs("processes", seed=rank)
+    distribution = ExpertParallel(expert=2)
+    keras.distribution.set_distribution(distribution)
+    model = replicate(make_model())
+    found |= numbers(model, fit(model, *data), "experts")
+    keras.utils.set_random_seed(0)
+    found |= train_on_two_experts("two_experts_of_one_process")
+    weights = f"{file}.{rank}.weights.h5"
+    found |= train_for_epochs("experts_for_epochs", 0, weights)
     np.savez(f"{file}.{rank}.npz", **found)
     torch.distributed.destroy_process_group()
 
 
 if __name__ == "__main__":
     if keras.config.backend() == "torch":
-        train_on_torch(sys.argv[1], int(sys.argv[2]), sys.argv[3])
+        train_on_torch(sys.argv[1], int(sys.argv[2]), *sys.argv[3:])
     else:
         train_on_tensorflow(sys.argv[1])

@@ -54,7 +54,7 @@ def compared(seen, scope, expected="one_device"):
         for name, values in of_process.items():
             first, _, rest = name.partition("/")
             if first == scope:
-                yield rest, values, seen[0][f"{expected}/{rest}"]
+                yield rest, values, seen[0].get(f"{expected}/{rest}")
 
 
 def test_replicas_train_the_balance_of_the_whole_batch(seen):
@@ -87,19 +87,18 @@ def test_a_replica_balances_its_own_tokens_on_request(seen):
 
 
 @only_torch
-def test_processes_fit_as_one_does(seen):
+@pytest.mark.parametrize("name", ["processes", "experts_for_epochs"])
+def test_processes_fit_as_one_does(seen, name):
     # Weights and order of the data are those of the first process, also where
     # the last batch has a single row.
     names = []
-    for name, values, expected in compared(seen, "processes", "one_process"):
-        if name != "rows":
+    for key, values, expected in compared(seen, name, "one_process"):
+        if key != "rows" and expected is not None:
             # Adam divides by the root of a sum of squares, at first by the
-            # gradient's own size: rounded, it moves a weight by up to 1e-5.
-            np.testing.assert_allclose(
-                values, expected, atol=1e-5, err_msg=name
-            )
-            names.append(name)
-    assert {"logs/mae", "logs/val_loss", "weights/2"} < {*names}
+            # gradient's own size: steps of 0.01, six, each to 1e-5.
+            np.testing.assert_allclose(values, expected, atol=1e-5, err_msg=key)
+            names.append(key)
+    assert {"logs/mae", "logs/val_loss", "weights/0", "weights/5"} < {*names}
 
 
 @only_torch
@@ -110,3 +109,32 @@ def test_processes_read_every_row_once_and_share_an_odd_one(seen):
         a, b = (rows[5 * epoch : 5 * epoch + 5] for rows in (first, second))
         assert a[4] == b[4]
         assert sorted([*a, *b[:4]]) == list(range(9))
+
+
+@only_torch
+def test_experts_in_different_processes_train_as_in_one(seen):
+    # The gradients are among the differences of the weights, by SGD of rate 1.
+    for name, values, expected in compared(seen, "experts"):
+        np.testing.assert_allclose(values, expected, **TOLERANCES, err_msg=name)
+    sizes = seen[1]["experts_for_epochs/sizes"].tolist()
+    assert sizes == [6, 2, 2, 6, 2, 2]  # Routers' kernels, two of four experts.
+
+
+@only_torch
+def test_a_process_without_tokens_takes_part(seen):
+    for name, values, expected in compared(
+        seen, "two_experts_of_one_process", "two_experts"
+    ):
+        np.testing.assert_allclose(values, expected, **TOLERANCES, err_msg=name)
+
+
+@only_torch
+def test_weights_are_saved_whole_and_loaded_in_parts(seen):
+    for of_process in seen:
+        for index in range(6):
+            trained, again, whole = (
+                of_process[f"experts_for_epochs/{kind}weights/{index}"]
+                for kind in ("", "saved/", "saved_whole/")
+            )
+            np.testing.assert_array_equal(again, trained)
+            np.testing.assert_array_equal(whole, trained)

@@ -1,25 +1,11 @@
 """What the processes of `torch.distributed` that train a model share."""
 
-import os
 import random
 
 import numpy as np
 import torch
 
-
-def check_group():
-    """Raise if several processes were launched that do not know each other.
-
-    Raises:
-        RuntimeError: If a launcher started several, without a process group.
-    """
-    launched = int(os.environ.get("WORLD_SIZE", 1))
-    if launched > 1 and not torch.distributed.is_initialized():
-        raise RuntimeError(
-            "Expected a process group. Received: none, and "
-            f"WORLD_SIZE={launched}. Call "
-            "`torch.distributed.init_process_group()` at the beginning."
-        )
+from keras_moe.ops.torch.expert_parallel import group_of_copies
 
 
 def rank():
@@ -27,14 +13,15 @@ def rank():
     return torch.distributed.get_rank()
 
 
-def share_values(variables):
-    """Give variables the values that they have in the first process.
+def share_value(variable):
+    """Give a variable the value that it has in the first process with it.
 
     Args:
-        variables: list of `keras.Variable`, the same in every process.
+        variable: `keras.Variable`.
     """
-    for variable in variables:
-        torch.distributed.broadcast(variable.value.detach(), src=0)
+    torch.distributed.broadcast(
+        variable.value.detach(), group=group_of_copies(variable), group_src=0
+    )
 
 
 def share_random_state():
@@ -47,14 +34,20 @@ def share_random_state():
 
 
 def average_gradient(variable):
-    """Let every backward pass end with the mean gradient of all processes.
+    """Let every backward pass end with the gradient of the mean loss.
+
+    That is the mean over all processes. Experts are in some of them, to
+    which the tokens of the others have come: what these processes have is
+    the sum over the others already.
 
     Args:
         variable: trainable `keras.Variable`.
     """
-    variable.value.register_post_accumulate_grad_hook(_average)
+    group = group_of_copies(variable)
 
+    def average(parameter):
+        parameter.grad /= torch.distributed.get_world_size()
+        torch.distributed.all_reduce(parameter.grad, group=group)
 
-def _average(parameter):
-    parameter.grad /= torch.distributed.get_world_size()
-    torch.distributed.all_reduce(parameter.grad)
+    variable.value.register_post_accumulate_grad_hook(average)
+    variable.is_averaged = True
