@@ -35,7 +35,8 @@ class ExpertParallel(keras.distribution.ModelParallel):
         devices: optional list of devices, names such as `"cpu:0"` or those of
             the backend. Defaults to all.
         shard: optional str. `"full"` also splits the largest axis of all
-            other kernels over all devices, and of the experts' over the data
+            other kernels over all devices, or over one axis of the mesh where
+            it cannot be divided among all, and of the experts' over the data
             axis, and gathers them when they are used (FSDP, ZeRO-3).
         auto_shard_dataset: bool, whether Keras gives each process its part
             of a `tf.data.Dataset`. `False` if each process reads its own

@@ -40,6 +40,9 @@ def axes_of_expert_weight(variable, sizes, fully=False):
 def axes_of_weight(shape, sizes, fully=False):
     """Keep a weight whole, or split its largest axis over all devices.
 
+    Where no axis can be divided among all, over one axis of the mesh: the
+    larger one, if possible.
+
     Args:
         shape: tuple of ints.
         sizes: dict, the size of the axes `"data"` and `"expert"`.
@@ -52,11 +55,18 @@ def axes_of_weight(shape, sizes, fully=False):
 
     >>> axes_of_weight((16, 64), {"data": 2, "expert": 4}, fully=True)
     (None, ('data', 'expert'))
+    >>> axes_of_weight((4, 6), {"data": 2, "expert": 4}, fully=True)
+    ('expert', None)
     """
-    axes = None
-    if fully:
-        axes = _split_largest(shape, tuple(sizes), _product(sizes))
-    return tuple(axes or [None] * len(shape))
+    ways = [
+        (tuple(sizes), sizes["data"] * sizes["expert"]),
+        *sorted(sizes.items(), key=lambda way: -way[1]),
+    ]
+    for way, size in ways if fully else ():
+        axes = _split_largest(shape, way, size)
+        if axes is not None:
+            return tuple(axes)
+    return (None,) * len(shape)
 
 
 def check_shard(shard):
@@ -86,7 +96,3 @@ def _split_largest(shape, axis, size):
         return None
     largest = max(fitting, key=lambda i: shape[i])
     return [axis if i == largest else None for i in range(len(shape))]
-
-
-def _product(sizes):
-    return sizes["data"] * sizes["expert"]

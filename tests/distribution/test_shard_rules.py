@@ -46,6 +46,9 @@ def test_fully_sharded_experts_are_split_over_the_data_axis_too(
         # The largest axis that all 8 devices divide.
         ((16, 64), (None, BOTH)),
         ((16, 63), (BOTH, None)),
+        # What 8 devices cannot divide, 4 or 2 may.
+        ((15, 12), (None, "expert")),
+        ((6, 9), ("data", None)),
         ((15, 63), (None, None)),
         ((4, 8, 2), (None, BOTH, None)),
         # Biases and scales stay whole.
