@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from keras_moe.cli.console import make_console
+from keras_moe.cli.mesh import parse_mesh
 
 RECORD = "plan.json"
 PICTURE = "plan.svg"
@@ -24,8 +25,9 @@ def plan(
         int, typer.Option(min=1, help="Sequences per step, all devices.")
     ],
     mesh: Annotated[
-        str, typer.Option(help="Devices per axis: data=8,expert=8.")
-    ] = "",
+        str | None,
+        typer.Option(help="Devices per axis: data=8,expert=8."),
+    ] = None,
     shard: Annotated[
         str | None,
         typer.Option(help="full: all kernels on all devices; default: not."),
@@ -55,7 +57,7 @@ def plan(
     ] = None,
 ):
     """Compile a training step for TPUs that are not there."""
-    axes = read_axes(mesh)
+    axes = {} if mesh is None else parse_mesh(mesh)
     pair = read_depths(depths)
     # TPUs run JAX, which would look for one here.
     os.environ.setdefault("KERAS_BACKEND", "jax")
@@ -93,35 +95,6 @@ def plan(
             console.print(str(path))
     if not found.fits:
         raise typer.Exit(1)
-
-
-def read_axes(mesh):
-    """Read the sizes of a mesh's axes.
-
-    Args:
-        mesh: str, such as `"data=2,expert=4"`; an axis may be left out.
-
-    Returns:
-        dict from the axis to int.
-
-    Raises:
-        ValueError: If it is something else.
-
-    Example:
-
-    >>> read_axes("data=2,expert=4"), read_axes("")
-    ({'data': 2, 'expert': 4}, {})
-    """
-    axes = {}
-    for part in filter(None, mesh.split(",")):
-        name, _, size = part.strip().partition("=")
-        if name not in ("data", "expert") or not size.isdecimal():
-            raise ValueError(
-                "Expected sizes of the axes data and expert. Received: "
-                f"mesh={mesh}. Write for example data=8,expert=8."
-            )
-        axes[name] = int(size)
-    return axes
 
 
 def read_depths(depths):
