@@ -54,7 +54,8 @@ def test_training_is_that_of_one_device(
 def test_each_device_holds_its_experts_and_their_optimizer_slots(
     train, train_on_one_device
 ):
-    run = train(ExpertParallel(1, 8))
+    distribution = ExpertParallel(1, 8)
+    run = train(distribution)
     assert_same_training(run, train_on_one_device())
     model = run.model
     weights = parts(model.weights)
@@ -67,7 +68,7 @@ def test_each_device_holds_its_experts_and_their_optimizer_slots(
         assert slots[f"sparse_experts_down_kernel_{slot}"] == {(1, 4, 8)}
     # float32 kernels (8, 8, 8) and (8, 4, 8), an eighth of each.
     experts = model.get_layer("sparse").experts.variables
-    held = keras.distribution.distribution().bytes_per_device(experts)
+    held = distribution.bytes_per_device(experts)
     assert held == 4 * (8 * 8 * 8 + 8 * 4 * 8) // 8
 
 
