@@ -58,6 +58,12 @@ def distributed(mesh, batch_size):
     if mesh is None:
         yield keras.config.backend()
         return
+    if keras.config.backend() != "jax":
+        raise NotImplementedError(
+            "Expected a backend that trains on a mesh in one process. "
+            f"Received: KERAS_BACKEND={keras.config.backend()}. Train on JAX, "
+            "or write a script: see Scale in the documentation."
+        )
     from keras_moe.distribution import ExpertParallel
 
     distribution = ExpertParallel(**parse_mesh(mesh))

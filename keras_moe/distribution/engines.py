@@ -1,6 +1,10 @@
 """Which distributions Keras heeds on which backend."""
 
+import warnings
+
 import keras
+
+from keras_moe.ops.replicas import in_multi_worker_strategy
 
 
 def keras_distributes():
@@ -54,3 +58,20 @@ def check_is_heeded(distribution):
         f"{type(distribution).__name__}, which it ignores. {cure}, or train "
         "on JAX."
     )
+
+
+def warn_of_broken_fit():
+    """Warn where Keras' own `fit` fails, whatever the model.
+
+    Example:
+
+    >>> warn_of_broken_fit()
+    """
+    version = tuple(int(part) for part in keras.__version__.split(".")[:2])
+    if version < (3, 16) and in_multi_worker_strategy():
+        warnings.warn(
+            f"Keras {keras.__version__} cannot `fit` any model under a "
+            "MultiWorkerMirroredStrategy. Write the loop "
+            "with `strategy.run`, which trains right, or train on JAX.",
+            stacklevel=2,
+        )

@@ -6,6 +6,7 @@ from contextvars import ContextVar
 import keras
 
 from keras_moe.distribution.engines import check_is_heeded
+from keras_moe.distribution.engines import warn_of_broken_fit
 
 _are_made = ContextVar("_are_made", default=False)
 
@@ -35,6 +36,7 @@ def expert_weights():
     True
     """
     check_is_heeded(keras.distribution.distribution())
+    warn_of_broken_fit()
     token = _are_made.set(True)
     try:
         yield _mark

@@ -46,6 +46,22 @@ def check_group():
         _backend.check_group()
 
 
+def in_multi_worker_strategy():
+    """Tell whether the replicas are those of several TensorFlow workers.
+
+    Returns:
+        bool.
+
+    Example:
+
+    >>> in_multi_worker_strategy()
+    False
+    """
+    if keras.config.backend() != "tensorflow":
+        return False
+    return _backend.in_multi_worker_strategy()
+
+
 def sum_over_replicas(values):
     """Add up what the replicas have.
 

@@ -3,6 +3,7 @@
 import keras
 import pytest
 
+from keras_moe.distribution import engines
 from keras_moe.distribution.engines import keras_distributes
 from keras_moe.layers import SparseMoE
 
@@ -30,3 +31,13 @@ def test_experts_are_not_made_where_a_distribution_is_ignored(name, backend):
             layer.build((None, 3, 6))
     assert f"Received: {name}, which it ignores." in str(error.value)
     assert CURES[backend] in str(error.value)
+
+
+@pytest.mark.once
+def test_where_fit_is_broken_a_layer_says_so(monkeypatch):
+    monkeypatch.setattr(engines, "in_multi_worker_strategy", lambda: True)
+    monkeypatch.setattr(keras, "__version__", "3.15.1")
+    with pytest.warns(UserWarning, match="cannot `fit` any model under"):
+        SparseMoE(4, 8).build((None, 3, 6))
+    monkeypatch.setattr(keras, "__version__", "3.16.0")
+    SparseMoE(4, 8).build((None, 3, 6))

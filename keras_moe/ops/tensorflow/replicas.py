@@ -10,6 +10,13 @@ def num_replicas():
     return 1 if context is None else context.num_replicas_in_sync
 
 
+def in_multi_worker_strategy():
+    return isinstance(
+        tf.distribute.get_strategy(),
+        tf.distribute.MultiWorkerMirroredStrategy,
+    )
+
+
 def sum_over_replicas(values):
     context = tf.distribute.get_replica_context()
     with losses_of_callers():

@@ -82,6 +82,18 @@ def gather_experts(part):
     return whole
 
 
+def bytes_here(variable):
+    """Count the bytes of a variable that this process holds.
+
+    Args:
+        variable: `keras.Variable`.
+
+    Returns:
+        int.
+    """
+    return variable.value.nbytes
+
+
 def mark_part(variable):
     """Note that a variable holds experts of this process alone.
 

@@ -28,6 +28,8 @@ def test_one_process_holds_all_experts():
     distribution = ExpertParallel()
     assert distribution.axis_sizes == {"data": 1, "expert": 1}
     assert distribution.engine.own_experts(4, distribution.axis_sizes) is None
+    variable = keras.Variable(np.ones((2, 3), "float32"))
+    assert distribution.bytes_per_device([variable]) == 24
     with distribution.scope():
         assert not exchange.can_divide(torch.zeros((2, 3)))
 
