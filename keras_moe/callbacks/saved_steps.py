@@ -49,7 +49,7 @@ class SavedSteps:
             },
             options=self._orbax.CheckpointManagerOptions(
                 create=self._writes,
-                read_only=not self._writes,
+                save_root_metadata=self._writes,
                 # What a killed process left behind.
                 cleanup_tmp_directories=self._writes,
                 preservation_policy=max_to_keep

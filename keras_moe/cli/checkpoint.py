@@ -1,4 +1,8 @@
-"""The state of a training run in one file: written whole, read back exactly."""
+"""The state of a training run: written whole, read back exactly.
+
+On one device it is one file of NumPy's. A run that was started on a mesh is
+saved by Orbax in a folder, where no device needs to hold all of it.
+"""
 
 import json
 import zipfile
@@ -16,14 +20,21 @@ def write_checkpoint(path, model, record):
     resumed run computes what a run without a stop computes.
 
     Args:
-        path: file to write, `*.npz`; it appears whole or not at all.
+        path: what to write, whole or not at all: a file, `*.npz`, or a folder
+            of steps for Orbax.
         model: compiled model whose optimizer is built.
         record: dict that JSON can hold.
     """
     from keras import ops
 
+    from keras_moe.callbacks.training_variables import training_variables
+
+    if path.suffix != ".npz":
+        with _saved_steps(path) as saved:
+            saved.save(record["step"], model, record)
+        return
     arrays = {"record": np.array(json.dumps(record))}
-    for name, variable in _named_variables(model).items():
+    for name, variable in training_variables(model).items():
         arrays[name] = np.asarray(ops.convert_to_numpy(variable))
     with written_whole(path) as temporary:
         np.savez(temporary, **arrays)  # type: ignore[arg-type]
@@ -33,14 +44,17 @@ def read_record(path):
     """Read the record of a checkpoint, without the variables.
 
     Args:
-        path: file that `write_checkpoint` wrote.
+        path: what `write_checkpoint` wrote.
 
     Returns:
         dict.
 
     Raises:
-        ValueError: If the file is something else.
+        ValueError: If it is something else.
     """
+    if path.suffix != ".npz":
+        with _saved_steps(path, read_only=True) as saved:
+            return saved.read_record()
     try:
         # Opened here: NumPy leaves a damaged file open.
         with open(path, "rb") as file, np.load(file) as stored:
@@ -57,41 +71,29 @@ def restore_variables(path, model):
     """Give a model and its optimizer the numbers of a checkpoint.
 
     Args:
-        path: file that `write_checkpoint` wrote.
+        path: what `write_checkpoint` wrote.
         model: model of the same settings, compiled, its optimizer built.
 
     Raises:
         ValueError: If the variables are not those of the checkpoint.
     """
-    variables = _named_variables(model)
+    from keras_moe.callbacks.training_variables import check_variables
+    from keras_moe.callbacks.training_variables import training_variables
+
+    if path.suffix != ".npz":
+        with _saved_steps(path, read_only=True) as saved:
+            saved.restore(model)
+        return
+    variables = training_variables(model)
     with np.load(path) as stored:
-        expected = {name: tuple(v.shape) for name, v in variables.items()}
         arrays = {n: stored[n] for n in stored.files if n != "record"}
-    received = {name: array.shape for name, array in arrays.items()}
-    if expected != received:
-        raise ValueError(
-            f"Expected a checkpoint of this model's {len(expected)} variables. "
-            f"Received: {path} with {len(received)}, or other shapes, from "
-            "another version of keras_moe or Keras. Start again with "
-            "--overwrite."
-        )
+    shapes = {name: array.shape for name, array in arrays.items()}
+    check_variables(variables, shapes, path)
     for name, variable in variables.items():
         variable.assign(arrays[name])
 
 
-def _named_variables(model):
-    """Return dict: name -> variable, in an order that the model fixes."""
-    from keras_moe.callbacks.sparse_layers import find_sparse_layers
+def _saved_steps(path, read_only=False):
+    from keras_moe.callbacks.saved_steps import SavedSteps
 
-    layers = find_sparse_layers(model).values()
-    # Paths need not be unique, positions are.
-    return {
-        f"{kind}/{position}": variable
-        for kind, variables in (
-            ("model", model.variables),
-            # Not among the model's on PyTorch.
-            ("statistics", [v for x in layers for v in x.statistics.state]),
-            ("optimizer", model.optimizer.variables),
-        )
-        for position, variable in enumerate(variables)
-    }
+    return SavedSteps(path, max_to_keep=2, read_only=read_only)

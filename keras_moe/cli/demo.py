@@ -68,7 +68,7 @@ def trained(console, folder, settings, overwrite=False):
     if overwrite or not folder.holds_a_run():
         return fit(settings, folder, overwrite=overwrite)
     record = {}
-    if folder.checkpoint.is_file():
+    if folder.has_checkpoint():
         record = read_record(folder.checkpoint)
     if record.get("settings") != settings.to_dict():
         raise ValueError(

@@ -9,7 +9,6 @@ from keras_moe.cli.console import make_console
 from keras_moe.cli.mesh import distributed
 from keras_moe.cli.progress import Progress
 from keras_moe.cli.run_folder import written_whole
-from keras_moe.cli.stop_signals import INTERRUPTED
 from keras_moe.cli.stop_signals import StopSignals
 from keras_moe.cli.training import Training
 from keras_moe.cli.training import TrainingSettings
@@ -43,7 +42,8 @@ def fit(
         ValueError: If the folder holds a run or another process uses it, the
             sizes do not fit together, or the text is too short or not that of
             the checkpoint.
-        typer.Exit: With code 130, if it was asked to stop.
+        typer.Exit: If it was asked to stop: with code 130 by Ctrl-C, with 0
+            by SIGTERM.
     """
     console = make_console()
     allowed = resume or overwrite
@@ -60,6 +60,7 @@ def fit(
         if overwrite:
             folder.clear()
         if not resume:
+            folder.start_checkpoint(distributed=mesh is not None)
             # Before the first step, so that a killed run can be resumed.
             _save(folder, training)
         training.begin(folder.checkpoint if resume else None)
@@ -80,7 +81,7 @@ def fit(
             f"is saved in {folder.model}. Add --resume to the same command to "
             "continue."
         )
-        raise typer.Exit(INTERRUPTED)
+        raise typer.Exit(stop.exit_code)
     _conclude(console, folder, training)
     return training.model
 
@@ -96,7 +97,7 @@ def describe(folder):
     """
     from keras_moe.cli.checkpoint import read_record
 
-    if not folder.checkpoint.is_file():
+    if not folder.has_checkpoint():
         return "a model without a checkpoint"
     record = read_record(folder.checkpoint)
     step, steps = record["step"], record["settings"]["steps"]
@@ -122,7 +123,7 @@ def settings_to_resume(folder, settings, given):
     """
     from keras_moe.cli.checkpoint import read_record
 
-    if not folder.checkpoint.is_file():
+    if not folder.has_checkpoint():
         raise ValueError(
             "Expected a run to resume. Received: --run-dir "
             f"{folder.path}, which has no checkpoint. Remove --resume."

@@ -17,19 +17,37 @@ class RunFolder:
     Attributes:
         path: `pathlib.Path`.
         model: file for `generate`, `export` and Keras.
-        checkpoint: file from which `--resume` continues.
+        checkpoint: what `--resume` continues from: a file, or the folder in
+            which Orbax saves a run that was started on a mesh.
         logs: folder for TensorBoard.
     """
 
     def __init__(self, path):
         self.path = Path(path)
         self.model = self.path / "model.keras"
-        self.checkpoint = self.path / "checkpoint.npz"
         self.logs = self.path / "logs"
+        self.start_checkpoint(distributed=(self.path / "checkpoints").exists())
+
+    def start_checkpoint(self, distributed):
+        """Choose how a run is saved from its first step to its last.
+
+        Args:
+            distributed: bool, whether Orbax saves it.
+        """
+        self.checkpoint = self.path / (
+            "checkpoints" if distributed else "checkpoint.npz"
+        )
 
     def holds_a_run(self):
         """Return whether a run was started here before."""
-        return self.model.exists() or self.checkpoint.exists()
+        return self.model.exists() or self.has_checkpoint()
+
+    def has_checkpoint(self):
+        """Return whether a run can be resumed."""
+        if self.checkpoint.is_dir():
+            # What Orbax has not finished has a longer name.
+            return any(each.name.isdigit() for each in self.checkpoint.iterdir())
+        return self.checkpoint.is_file()
 
     @contextlib.contextmanager
     def held(self):
@@ -76,6 +94,11 @@ class RunFolder:
 
     def clear(self):
         """Remove the run: its model, its checkpoint and its logs."""
+        if self.checkpoint.is_dir():
+            # Gone at once, also if the process is killed meanwhile.
+            old = self.path / f"{TEMPORARY_PREFIX}old-checkpoints"
+            os.replace(self.checkpoint, old)
+            shutil.rmtree(old)
         self.checkpoint.unlink(missing_ok=True)
         self.model.unlink(missing_ok=True)
         for file in self.logs.glob("events.out.tfevents.*"):

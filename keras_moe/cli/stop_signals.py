@@ -10,6 +10,11 @@ INTERRUPTED = 130  # 128 + SIGINT, as shells count
 class StopSignals:
     """Notes the first Ctrl-C or SIGTERM; a second one acts at once.
 
+    Attributes:
+        requested: bool, whether one came.
+        exit_code: int, with which the process ends after it has saved: 0 after
+            SIGTERM, by which clusters take a machine back, 130 after Ctrl-C.
+
     Example:
 
     >>> with StopSignals() as stop:
@@ -19,6 +24,7 @@ class StopSignals:
 
     def __init__(self):
         self.requested = False
+        self.exit_code = 0
         self._previous = {}
 
     def __enter__(self):
@@ -31,6 +37,7 @@ class StopSignals:
 
     def _note(self, number, frame):
         self.requested = True
+        self.exit_code = INTERRUPTED if number == signal.SIGINT else 0
         self._restore()
         typer.echo(
             "Stopping after this step; a second Ctrl-C stops at once.", err=True

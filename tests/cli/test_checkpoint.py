@@ -18,8 +18,14 @@ def small_model(units=3):
     return model
 
 
-def test_every_variable_of_model_and_optimizer_comes_back(tmp_path):
-    path = tmp_path / "checkpoint.npz"
+@pytest.fixture(params=["checkpoint.npz", "checkpoints"])
+def path(request, tmp_path):
+    if request.param == "checkpoints":
+        pytest.importorskip("orbax.checkpoint")
+    return tmp_path / request.param
+
+
+def test_every_variable_of_model_and_optimizer_comes_back(path):
     model, other = small_model(), small_model()
     model.train_on_batch(np.ones((4, 2)), np.ones((4, 3)))
     write_checkpoint(path, model, {"step": 1})
@@ -33,9 +39,8 @@ def test_every_variable_of_model_and_optimizer_comes_back(tmp_path):
         np.testing.assert_array_equal(ours, theirs)
 
 
-def test_another_model_is_refused(tmp_path):
-    path = tmp_path / "checkpoint.npz"
-    write_checkpoint(path, small_model(), {})
+def test_another_model_is_refused(path):
+    write_checkpoint(path, small_model(), {"step": 0})
     with pytest.raises(ValueError, match="other shapes.*--overwrite"):
         restore_variables(path, small_model(units=4))
 

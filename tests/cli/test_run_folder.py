@@ -111,3 +111,15 @@ def test_clearing_removes_the_run_and_nothing_else(tmp_path):
     assert not folder.holds_a_run()
     assert os.listdir(folder.logs) == ["notes.txt"]
     assert sorted(os.listdir(tmp_path)) == ["logs", "notes.txt"]
+
+
+def test_steps_of_orbax_are_a_checkpoint_once_they_are_whole(tmp_path):
+    steps = tmp_path / "checkpoints"
+    (steps / "0.orbax-checkpoint-tmp").mkdir(parents=True)
+    folder = RunFolder(tmp_path)
+    assert folder.checkpoint == steps
+    assert not folder.holds_a_run()
+    (steps / "0").mkdir()
+    assert folder.has_checkpoint()
+    folder.clear()
+    assert os.listdir(tmp_path) == []
