@@ -78,7 +78,7 @@ def main(arguments=None):
         if arguments.rounds and "pay" in (arguments.group or GROUPS):
             quality_clock.measure(
                 arguments.out / quality_clock.FILE,
-                list(TIMED.values()),
+                TIMED,
                 arguments.scale,
                 arguments.rounds,
                 lambda text: progress.update(task, description=text),

@@ -20,7 +20,7 @@ def measure(path, recipes, scale, rounds, show):
 
     Args:
         path: `pathlib.Path`.
-        recipes: list of str, keys of `quality_recipes.RECIPES`.
+        recipes: dict from a name to a key of `quality_recipes.RECIPES`.
         scale: str, key of `quality_recipes.SCALES`.
         rounds: int, turns of each.
         show: function of a text that says what is going on.
@@ -34,10 +34,10 @@ def measure(path, recipes, scale, rounds, show):
         Contestant(
             name,
             "language_model:train_recipe",
-            {"name": name, "scale": scale},
+            {"name": recipe, "scale": scale},
             keras.config.backend(),
         )
-        for name in recipes
+        for name, recipe in recipes.items()
     ]
     records = take_turns(contestants, rounds, show)
     for name, record in records.items():
@@ -53,7 +53,7 @@ def read(path):
         path: `pathlib.Path`.
 
     Returns:
-        dict from a recipe's name to a dict of `FIGURES`, seconds of each
+        dict from a name to a dict of `FIGURES`, seconds of each
         round, and what `turns.take_turns` says besides.
     """
     return json.loads(path.read_text()) if path.exists() else {}

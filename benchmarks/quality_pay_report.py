@@ -1,5 +1,6 @@
 """Do experts pay: from runs and times of a step to factors and tables."""
 
+import collections
 import itertools
 from typing import NamedTuple
 
@@ -10,7 +11,6 @@ from quality_pay import DENSE
 from quality_pay import NAMES
 from quality_pay import RATES
 from quality_pay import STEPS
-from quality_pay import TIMED
 from quality_pay import WIDTHS
 from quality_pay import name_of
 from turns import ratios
@@ -23,9 +23,9 @@ class Answer(NamedTuple):
         name: str.
         num_experts: int, 1 for the dense model.
         runs: dict from a number of steps to a list of runs, one per seed.
-        fewer_steps: list of float, one per seed that the dense model has
-            too: by which factor fewer steps bring it to the dense model's
-            final held-out loss. 0 if no training brings it there.
+        fewer_steps: list of float, one per seed: by which factor fewer steps
+            bring it to the dense model's final held-out loss, the mean of its
+            seeds. 0 if none of its trainings gets there.
         step_times: list of float, one per round: the time of a step over
             that of the dense model. Empty if it was not measured.
         step_cpu_times: the same of processor time.
@@ -46,26 +46,30 @@ class Answer(NamedTuple):
         return [each / np.median(self.step_times) for each in self.fewer_steps]
 
 
-def steps_to(loss, losses):
-    """Return how many steps of training bring a model to a held-out loss.
+def steps_to(loss, runs):
+    """Return the first step at which a model has a held-out loss.
 
-    Between two trainings the loss is a straight line of the steps' logarithm.
+    Between two evaluations of a training the loss is a straight line.
 
     Args:
         loss: float.
-        losses: dict from the steps of a training to its final loss.
+        runs: list of dict, trainings of a model with one seed.
 
     Returns:
-        float; the smallest number of steps if that is enough, infinity if the
-        largest is not.
+        float, of the training that is there first; infinity if none gets
+        there.
     """
-    steps = sorted(losses)
-    if losses[steps[0]] <= loss:
+    return min(_first_step(loss, run["curves"]) for run in runs)
+
+
+def _first_step(loss, curves):
+    steps, losses = curves["held_out_step"], curves["held_out_loss"]
+    if losses[0] <= loss:
         return float(steps[0])
-    for fewer, more in itertools.pairwise(steps):
-        if losses[more] <= loss:
-            part = (losses[fewer] - loss) / (losses[fewer] - losses[more])
-            return fewer * (more / fewer) ** part
+    points = zip(steps, losses, strict=True)
+    for (start, before), (end, after) in itertools.pairwise(points):
+        if after <= loss:
+            return start + (end - start) * (before - loss) / (before - after)
     return float("inf")
 
 
@@ -81,7 +85,7 @@ def answers(runs, clock):
         empty if it is missing.
     """
     found = []
-    dense = _dense_losses(runs)
+    dense = losses_by_recipe(runs)[BEST_NAMES[1][max(STEPS[1])]]
     for num_experts, names in BEST_NAMES.items():
         own = {
             steps: [run for run in runs if run["recipe"] == name]
@@ -91,15 +95,14 @@ def answers(runs, clock):
         if not dense or not own:
             continue
         wall, cpu = (
-            ratios(clock[TIMED[num_experts]][figure], clock[TIMED[1]][figure])
-            if TIMED[num_experts] in clock
+            ratios(clock[NAMES[num_experts]][figure], clock[DENSE][figure])
+            if NAMES[num_experts] in clock
             else []
             for figure in ("seconds", "cpu_seconds")
         )
         factors = [
-            max(STEPS[1]) / steps_to(loss, _losses(own, seed))
-            for seed, loss in dense.items()
-            if _losses(own, seed)
+            max(STEPS[1]) / steps_to(np.mean(dense), of_seed)
+            for of_seed in _by_seed(own)
         ]
         found.append(
             Answer(NAMES[num_experts], num_experts, own, factors, wall, cpu)
@@ -107,23 +110,27 @@ def answers(runs, clock):
     return found
 
 
-def _dense_losses(runs):
-    name = BEST_NAMES[1][max(STEPS[1])]
-    return {
-        run["seed"]: run["held_out_loss"]
-        for run in runs
-        if run["recipe"] == name
-    }
+def _by_seed(runs):
+    """Return a list of trainings for each seed."""
+    found = collections.defaultdict(list)
+    for run in itertools.chain(*runs.values()):
+        found[run["seed"]].append(run)
+    return list(found.values())
 
 
-def _losses(runs, seed):
-    """Return the final losses of a seed, by the steps of the training."""
-    return {
-        steps: run["held_out_loss"]
-        for steps, each in runs.items()
-        for run in each
-        if run["seed"] == seed
-    }
+def losses_by_recipe(runs):
+    """Return the final held-out losses of each recipe, one per seed.
+
+    Args:
+        runs: list of dict.
+
+    Returns:
+        dict from a recipe's name to a list of float.
+    """
+    losses = collections.defaultdict(list)
+    for run in runs:
+        losses[run["recipe"]].append(run["held_out_loss"])
+    return losses
 
 
 def rates_table(runs):
@@ -135,16 +142,12 @@ def rates_table(runs):
     Returns:
         str, empty without runs.
     """
-    losses = {
-        run["recipe"]: run["held_out_loss"] for run in runs if run["seed"] == 0
-    }
+    losses = losses_by_recipe(runs)
     columns = sorted({rate for rates in RATES.values() for rate in rates})
     rows = []
     for num_experts, steps in STEPS.items():
         names = [name_of(num_experts, rate, max(steps)) for rate in columns]
-        cells = [
-            f"{losses[name]:.3f}" if name in losses else "" for name in names
-        ]
+        cells = [spread(losses.get(name, []), 3) for name in names]
         if any(cells):
             rows.append(f"| {NAMES[num_experts]} | {' | '.join(cells)} |")
     if not rows:

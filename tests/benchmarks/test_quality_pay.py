@@ -9,7 +9,7 @@ import pytest
 
 pytestmark = pytest.mark.once
 
-DENSE = "dense, 4000 steps, rate 0.01"
+DENSE = "dense, 4000 steps, rate 0.02"
 EIGHT = "8 experts, 2000 steps, rate 0.01"
 RESULTS = Path(__file__).parents[2] / "docs" / "quality"
 
@@ -136,17 +136,18 @@ def test_a_step_can_be_timed(scale, monkeypatch):
     assert 4.0 < make(DENSE, "tiny").step() < 8.0
 
 
-def run_of(num_experts, seed, steps, loss):
+def run_of(num_experts, seed, steps, *losses):
+    parts = np.linspace(0, steps, len(losses) + 1)[1:]
     return {
         "recipe": load("quality_pay").BEST_NAMES[num_experts][steps],
         "seed": seed,
         "parameters": {"total": 1000},
         "flops_per_token": 2000,
-        "held_out_loss": loss,
+        "held_out_loss": losses[-1],
         "final": {"max_violation": 0.5},
         "curves": {
-            "held_out_step": [steps // 2, steps],
-            "held_out_loss": [loss + 0.1, loss],
+            "held_out_step": parts.astype(int).tolist(),
+            "held_out_loss": list(losses),
         },
     }
 
@@ -154,37 +155,40 @@ def run_of(num_experts, seed, steps, loss):
 @pytest.fixture
 def found():
     """Return runs and a clock whose answers are known, and the answers."""
-    timed = load("quality_pay").TIMED
     runs = [
-        run_of(1, 0, 4000, 2.0),
-        run_of(1, 1, 4000, 2.1),
-        # Exactly there after 2000 steps; halfway between 1000 and 2000.
-        run_of(8, 0, 1000, 2.2),
-        run_of(8, 0, 2000, 2.0),
-        run_of(8, 1, 1000, 2.2),
-        run_of(8, 1, 2000, 2.0),
-        # Better at once, and never.
-        run_of(128, 0, 1000, 1.8),
-        run_of(128, 0, 2000, 1.7),
-        run_of(128, 1, 1000, 2.3),
-        run_of(128, 1, 2000, 2.2),
+        # Their mean is 2.
+        run_of(1, 0, 4000, 2.2, 2.05),
+        run_of(1, 1, 4000, 2.2, 1.95),
+        # Exactly there after 2000 steps.
+        run_of(8, 0, 1000, 2.4, 2.2),
+        run_of(8, 0, 2000, 2.3, 2.1, 2.2, 2.0),
+        # Halfway between 500 and 1000; the other training is later.
+        run_of(8, 1, 1000, 2.1, 1.9),
+        run_of(8, 1, 2000, 2.4, 2.2, 2.1, 2.0),
+        # At once, and never.
+        run_of(128, 0, 1000, 1.9, 1.8),
+        run_of(128, 0, 2000, 1.9, 1.7),
+        run_of(128, 1, 1000, 2.3, 2.3),
+        run_of(128, 1, 2000, 2.3, 2.2),
     ]
     clock = {
-        timed[1]: {"seconds": [1.0, 2.0, 1.0], "cpu_seconds": [1.0, 1.0, 1.0]},
-        timed[8]: {"seconds": [1.6, 3.2, 9.0], "cpu_seconds": [1.5, 1.5, 1.5]},
+        "dense": {"seconds": [1.0, 2.0, 1.0], "cpu_seconds": [1.0, 1.0, 1.0]},
+        "8 experts": {
+            "seconds": [1.6, 3.2, 9.0],
+            "cpu_seconds": [1.5, 1.5, 1.5],
+        },
     }
     return runs, load("quality_pay_report").answers(runs, clock)
 
 
-def test_factors_are_those_of_the_steps_to_the_dense_models_loss(found):
+def test_factors_are_those_of_the_first_step_with_the_dense_models_loss(found):
     _, (dense, eight, many) = found
-    assert dense.fewer_steps == [1.0, 1.0]
-    # The middle of 1000 and 2000 in logarithms is 1000 sqrt(2).
-    assert eight.fewer_steps == pytest.approx([2.0, 4 / 2**0.5])
-    assert many.fewer_steps == [4.0, 0.0]
+    assert dense.name == "dense"
+    assert eight.fewer_steps == pytest.approx([4000 / 2000, 4000 / 750])
+    assert many.fewer_steps == [4000 / 500, 0.0]
     # Rounds say 1.6, 1.6 and 9.
     assert eight.step_times == pytest.approx([1.6, 1.6, 9.0])
-    assert eight.faster == pytest.approx([2.0 / 1.6, 4 / 2**0.5 / 1.6])
+    assert eight.faster == pytest.approx([2.0 / 1.6, 16 / 3 / 1.6])
     assert many.step_times == many.faster == []
 
 
@@ -193,15 +197,15 @@ def test_the_table_says_what_is_known(found):
     _, answers = found
     _, _, dense, eight, many = report.table(answers).splitlines()
     assert dense == (
-        "| dense | 128 | 1,000 | 2,000 |  |  | 2.050 ± 0.050 | 0.50 ± 0.00 "
+        "| dense | 128 | 1,000 | 2,000 |  |  | 2.000 ± 0.050 | 0.50 ± 0.00 "
         "|  |  |  |  | 2 |"
     )
-    # 2 and 2.83, over 1.6 1.25 and 1.77.
+    # 2 and 5.33, over 1.6 1.25 and 3.33.
     assert eight == (
-        "| 8 experts | 62 | 1,000 | 2,000 | 2.200 ± 0.000 | 2.000 ± 0.000 |  "
-        "| 0.50 ± 0.00 | 2.41 ± 0.41 | 1.60 | 1.50 | 1.51 ± 0.26 | 2 |"
+        "| 8 experts | 62 | 1,000 | 2,000 | 2.050 ± 0.150 | 2.000 ± 0.000 |  "
+        "| 0.50 ± 0.00 | 3.67 ± 1.67 | 1.60 | 1.50 | 2.29 ± 1.04 | 2 |"
     )
-    assert many.endswith("| 2.00 ± 2.00 |  |  |  | 2 |")
+    assert many.endswith("| 4.00 ± 4.00 |  |  |  | 2 |")
     assert report.table(answers[:1]) == report.table([]) == ""
     # Without the dense model there is nothing to compare with.
     assert report.answers(found[0][2:], {}) == []
@@ -213,15 +217,18 @@ def test_the_picture_draws_what_is_known(found):
     words = [text.get_text() for text in curves.get_legend().get_texts()]
     assert words == ["dense", "8 experts", "128 experts"]
     points = [np.round(line.get_ydata(), 2).tolist() for line in factors.lines]
-    assert [2.0, 2.83] in points
-    assert [1.25, 1.77] in points
+    assert [2.0, 5.33] in points
+    assert [1.25, 3.33] in points
 
 
 def test_each_model_trains_at_the_best_of_its_learning_rates():
     pay = load("quality_pay")
     runs = load("quality_report").read(RESULTS / "runs.jsonl")
     losses = {
-        run["recipe"]: run["held_out_loss"] for run in runs if run["seed"] == 0
+        name: np.mean(each)
+        for name, each in load("quality_pay_report")
+        .losses_by_recipe(runs)
+        .items()
     }
     for num_experts, rates in pay.RATES.items():
         steps = max(pay.STEPS[num_experts])
@@ -237,18 +244,20 @@ def test_the_clock_is_not_asked_twice(tmp_path, monkeypatch):
     asked = []
 
     def take_turns(contestants, rounds, show):
-        asked.append([each.name for each in contestants])
+        asked.append(
+            {each.name: each.arguments["name"] for each in contestants}
+        )
         return {name: {"seconds": [1.0] * rounds} for name in asked[-1]}
 
     monkeypatch.setattr(clock, "take_turns", take_turns)
     path = tmp_path / "clock.json"
     for _ in range(2):
-        clock.measure(path, ["a", "b"], "tiny", 2, None)
-    assert asked == [["a", "b"]]
+        clock.measure(path, {"a": "A", "b": "B"}, "tiny", 2, None)
+    assert asked == [{"a": "A", "b": "B"}]
     assert json.loads(path.read_text()) == clock.read(path)
     assert clock.read(path)["a"]["seconds"] == [1.0, 1.0]
 
     failed = {"c": {"error": "no memory"}}
     monkeypatch.setattr(clock, "take_turns", lambda *_: failed)
     with pytest.raises(RuntimeError, match="c: no memory"):
-        clock.measure(path, ["c"], "tiny", 1, None)
+        clock.measure(path, {"c": "C"}, "tiny", 1, None)
