@@ -114,6 +114,14 @@ def test_outputs_losses_and_gradients_are_those_of_one_device(make_layer):
     assert_equal_on(ExpertParallel(2, 4), make_layer)
 
 
+@exhaustive
+@pytest.mark.multi_device
+@pytest.mark.parametrize("mesh", [(1, 8), (8, 1)])
+@pytest.mark.parametrize("capacity", [None, Capacity(factor=0.5)])
+def test_any_mesh_has_the_gradients_of_one_device(mesh, capacity):
+    assert_equal_on(ExpertParallel(*mesh), token_choice(capacity=capacity))
+
+
 @pytest.mark.multi_device
 def test_sorted_rows_travel_where_the_platform_sends_them(monkeypatch):
     import jax
@@ -179,19 +187,23 @@ def test_groups_that_cannot_be_divided_are_carried_all_the_same():
     inputs = np.random.default_rng(0).normal(size=SHAPE).astype("float32")
     part, whole = np.asarray(call(inputs[:3])), np.asarray(call(inputs))
     np.testing.assert_allclose(part, whole[:3], atol=1e-6)
+    # Nor outside of a compiled program.
+    np.testing.assert_allclose(np.asarray(layer(inputs)), whole, atol=1e-6)
 
 
 @pytest.mark.parametrize("made_under", [None, "another"])
 def test_a_model_that_was_made_before_is_refused(backend, made_under):
     if backend != "jax":
         pytest.skip("experts are distributed on JAX")
+    import jax
+
     if made_under == "another":
         keras.distribution.set_distribution(ExpertParallel(devices=["cpu:0"]))
     layer = SparseMoE(NUM_EXPERTS, 4, name="sparse")
     layer.build(SHAPE)
     keras.distribution.set_distribution(ExpertParallel(devices=["cpu:0"]))
     with pytest.raises(ValueError, match="under the distribution") as error:
-        layer(np.zeros(SHAPE, "float32"))
+        jax.eval_shape(layer, jax.ShapeDtypeStruct(SHAPE, "float32"))
     name = made_under or "no"
     received = f"experts/gate_up/kernel, made under {name} distribution. Call"
     assert received in str(error.value)

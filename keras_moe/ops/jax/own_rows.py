@@ -20,8 +20,8 @@ def on_own_rows(function):
 
     Returns:
         The function, for arrays on all devices. Outside of an
-        `ExpertParallel` distribution, or for a number of rows that its
-        devices cannot divide, it is `function`.
+        `ExpertParallel` distribution or of `jax.jit`, or for a number of rows
+        that the devices cannot divide, it is `function`.
     """
 
     def call(*arrays):
@@ -68,6 +68,8 @@ def row_mesh(rows):
     distribution = keras.distribution.distribution()
     if getattr(distribution, "data_axes", None) != AXES:
         return None
+    if not isinstance(rows, jax.core.Tracer):
+        return None  # Nothing is compiled as a whole: it would be each time.
     if jax.sharding.get_abstract_mesh().manual_axes:
         return None  # It is the device's own rows already.
     mesh = distribution.device_mesh.backend_mesh
