@@ -85,6 +85,27 @@ def test_fully_sharded_weights_are_split_over_all_devices(
     assert_same_training(run, train_on_one_device())
 
 
+@pytest.mark.exhaustive
+@pytest.mark.multi_device
+def test_a_saved_model_goes_on_training_on_another_mesh(train, tmp_path):
+    run = train(ExpertParallel(2, 4))
+    batch = np.ones((8, 6, 8), "float32"), np.ones((8, 6, 3), "float32")
+    run.model.save(tmp_path / "model.keras")
+    run.model.train_on_batch(*batch)
+    loss = run.model.test_on_batch(*batch)
+    keras.distribution.set_distribution(ExpertParallel(1, 8))
+    model = keras.models.load_model(tmp_path / "model.keras")
+    # Of 8 experts, one on each device; so are the slots.
+    assert parts(model.weights)["experts/down/kernel"] == {(1, 4, 8)}
+    slots = parts(model.optimizer.variables)
+    assert slots["sparse_experts_down_kernel_momentum"] == {(1, 4, 8)}
+    for actual, weight in zip(model.weights, run.weights, strict=True):
+        np.testing.assert_array_equal(np.asarray(actual), weight)
+    # The next step is the same on both meshes, momentum included.
+    model.train_on_batch(*batch)
+    np.testing.assert_allclose(model.test_on_batch(*batch), loss, rtol=1e-6)
+
+
 @pytest.mark.multi_device
 def test_experts_that_cannot_be_divided_are_refused(train):
     devices = keras.distribution.list_devices()[:3]
