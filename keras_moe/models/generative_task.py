@@ -3,6 +3,7 @@
 import keras
 from keras import ops
 
+from keras_moe.distribution.engines import keras_distributes
 from keras_moe.models.cached_decoder import CachedDecoder
 from keras_moe.models.next_token import as_prompt
 from keras_moe.models.next_token import prompt_lengths
@@ -230,7 +231,9 @@ class GenerativeTask(CachedDecoder):
 def _distribute(array):
     """Lay an array out over the devices, if the user distributes."""
     distribution = keras.distribution.distribution()
-    layout = distribution and distribution.get_data_layout(array.shape)
+    if distribution is None or not keras_distributes():
+        return array
+    layout = distribution.get_data_layout(array.shape)
     if not layout:
         return array
     return keras.distribution.distribute_tensor(array, layout)

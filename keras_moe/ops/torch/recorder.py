@@ -29,6 +29,8 @@ class Recorder:
     def recorded(self, step, weights):
         if self._jit_compile is False or not can_trace():
             return step
+        if any(getattr(weight, "is_part", False) for weight in weights):
+            return step  # How many rows travel to experts is no operation.
         values = tuple(weight.value for weight in weights)
         # Others take their place when a model is quantized.
         if [*map(id, values)] != [*map(id, self._weights)]:

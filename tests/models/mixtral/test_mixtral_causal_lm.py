@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from keras import ops
 
+from keras_moe.distribution import ExpertParallel
 from keras_moe.models import MixtralCausalLM
 
 
@@ -208,3 +209,13 @@ def test_a_model_loaded_uncompiled_generates_and_asks_for_compile(
     copy.generate(prompts(), stop_token_ids=None)
     with pytest.raises(ValueError, match="compile"):
         copy.fit(batch, batch["token_ids"], shuffle=False, verbose=0)
+
+
+@pytest.mark.once
+def test_generation_needs_no_layout_where_keras_has_none(make_model):
+    with ExpertParallel().scope():
+        model = make_model()
+        model.compile(sampler="greedy")
+        outputs = model.generate(prompts(), stop_token_ids=None)
+    expected = model.generate(prompts(), stop_token_ids=None)
+    np.testing.assert_array_equal(outputs["token_ids"], expected["token_ids"])

@@ -175,3 +175,10 @@ def test_compiled_operations_give_the_same():
     assert sums == [2.0 * index + 3.0 for index in range(9)]
     assert cache.tolist() == [[2.0 * index, 3.0] for index in range(9)]
     assert step.calls == PLAIN_STEPS + 2
+
+
+def test_a_step_whose_experts_are_elsewhere_is_not_recorded():
+    step = Step()
+    step.weight.is_part = True
+    recorder = Recorder()
+    assert recorder.recorded(step, [step.weight]) is step
