@@ -3,13 +3,16 @@
 import importlib.util
 import json
 import os
+import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from keras_moe.cli.console import make_console
+from keras_moe.cli.in_thread import in_thread
 from keras_moe.cli.mesh import parse_mesh
+from keras_moe.cli.stop_signals import INTERRUPTED
 
 RECORD = "plan.json"
 PICTURE = "plan.svg"
@@ -68,33 +71,65 @@ def plan(
     import_models()
     from keras_moe.planning import plan_training
 
-    with console.status("starting") as status:
-
-        def report(sentence):
-            status.update(sentence)
-            if not console.is_terminal:
-                console.print(sentence)
-
-        found = plan_training(
-            preset,
-            topology,
-            batch,
-            **axes,
-            shard=shard,
-            sequence_length=sequence_length,
-            optimizer=optimizer,
-            dtype=dtype,
-            capacity_factor=capacity_factor or None,
-            remat=remat,
-            depths=pair,
-            report=report,
-        )
+    try:
+        with _Clock(console) as clock:
+            found = in_thread(
+                plan_training,
+                preset,
+                topology,
+                batch,
+                **axes,
+                shard=shard,
+                sequence_length=sequence_length,
+                optimizer=optimizer,
+                dtype=dtype,
+                capacity_factor=capacity_factor or None,
+                remat=remat,
+                depths=pair,
+                report=clock.show,
+            )
+    except SystemExit:
+        # Nothing is half written, and libtpu does not end in order while it
+        # compiles.
+        sys.stdout.flush()
+        os._exit(INTERRUPTED)
     show(console, found)
     if out is not None:
         for path in write(found, out):
             console.print(str(path))
     if not found.fits:
         raise typer.Exit(1)
+
+
+class _Clock:
+    """Shows what is done and for how long, as each step takes minutes."""
+
+    def __init__(self, console):
+        from rich import progress
+
+        self._console = console
+        self._bar = progress.Progress(
+            progress.SpinnerColumn(),
+            progress.TimeElapsedColumn(),
+            progress.TextColumn("{task.description}"),
+            console=console,
+            transient=True,
+            # Elsewhere than on a terminal a moving line would be noise.
+            disable=not console.is_terminal,
+        )
+        self._task = self._bar.add_task("starting", total=None)
+
+    def __enter__(self):
+        self._bar.start()
+        return self
+
+    def __exit__(self, *error):
+        self._bar.stop()
+
+    def show(self, sentence):
+        self._bar.update(self._task, description=sentence)
+        if not self._console.is_terminal:
+            self._console.print(sentence)
 
 
 def read_depths(depths):
@@ -186,8 +221,11 @@ def write(plan, folder):
         temporary.write_text(text + "\n", encoding="utf-8")
     if importlib.util.find_spec("matplotlib") is None:
         return [folder / RECORD]
+    import matplotlib
+
     from keras_moe.visualization import plot_training_plan
 
-    with written_whole(folder / PICTURE) as temporary:
+    text_stays_text = matplotlib.rc_context({"svg.fonttype": "none"})
+    with written_whole(folder / PICTURE) as temporary, text_stays_text:
         plot_training_plan(plan).savefig(temporary)
     return [folder / RECORD, folder / PICTURE]

@@ -162,7 +162,7 @@ def _measure(backbone_class, config, distribution, step, pod):
     except MemoryError as error:
         raise ValueError(
             f"Expected a training step that fits {pod.memory / GIB:.0f} GiB. "
-            f"Received: {config['num_layers']} layers, of which XLA says: "
+            f"Received: num_layers={config['num_layers']}, XLA says: "
             f"{str(error)[:200]} Choose more devices, `shard='full'`, "
             "`remat=True` or a smaller batch."
         ) from error

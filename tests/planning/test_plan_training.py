@@ -104,7 +104,8 @@ def test_a_program_that_xla_finds_too_large_is_one_sentence(
         raise MemoryError("RESOURCE_EXHAUSTED: Used 120G of 95G hbm.")
 
     monkeypatch.setattr(MODULE, "compile_training_step", compile_training_step)
-    with pytest.raises(ValueError, match="1 layers.*120G of 95G.*Choose more"):
+    message = "num_layers=1.*120G of 95G.*Choose more"
+    with pytest.raises(ValueError, match=message):
         plan_training("tiny", "v5p:1x1x1", batch=1, depths=None)
 
 
