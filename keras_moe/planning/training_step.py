@@ -36,16 +36,15 @@ def compile_training_step(
 
     Example:
 
+    <!-- no-run: takes as long as the compilation of any model -->
     ```python
-    from keras_moe.distribution import ExpertParallel
-    from keras_moe.models import preset
-    if keras.config.backend() == "jax":
-        program = compile_training_step(
-            *preset("mixtral_8x7b"),
-            ExpertParallel(devices=["cpu:0"]),
-            batch=1,
-            sequence_length=8,
-        )
+    program = compile_training_step(
+        *keras_moe.models.preset("mixtral_8x7b"),
+        keras_moe.distribution.ExpertParallel(devices=["cpu:0"]),
+        batch=1,
+        sequence_length=8,
+    )
+    print(program.temporary, program.text)
     ```
     """
     ahead_of_time = load("ahead_of_time")

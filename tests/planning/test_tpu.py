@@ -48,9 +48,9 @@ def test_plans_a_training_step_for_four_chips():
     plan = json.loads(ended.stdout.splitlines()[-1])
     assert plan["compiled_layers"] == [1, 2] and plan["is_extrapolated"]
     assert plan["fits"] and plan["available"] == 95 * 1024**3
-    # Weights and AdamW's two slots, float32, a quarter on each chip; norms
-    # (7 of 128 numbers) and states of a few bytes are on all.
+    # Weights and AdamW's two slots, float32, a quarter on each chip. Norms are
+    # on all, and narrow arrays fill tiles of 8 x 128: 6%.
     quarter = 12 * parameter_counts("mixtral_8x7b", **TINY).total / 4
-    assert 0 < plan["memory"]["weights and slots"] - quarter < 20_000
+    assert 1 < plan["memory"]["weights and slots"] / quarter < 1.1
     assert plan["collectives"]["all-to-all"]["times"] > 0
     assert plan["collectives"]["all-gather"]["times"] > 0
