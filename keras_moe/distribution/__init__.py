@@ -5,6 +5,7 @@ from keras_moe.distribution.expert_weights import expert_weights
 from keras_moe.distribution.expert_weights import is_expert_weight
 from keras_moe.distribution.mesh_layout import MeshLayout
 from keras_moe.distribution.replicate import replicate
+from keras_moe.distribution.rows_of_process import rows_of_process
 
 __all__ = [
     "ExpertParallel",
@@ -12,4 +13,5 @@ __all__ = [
     "expert_weights",
     "is_expert_weight",
     "replicate",
+    "rows_of_process",
 ]

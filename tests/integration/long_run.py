@@ -1,0 +1,73 @@
+"""A run of `fit` in several processes of JAX, for tests that kill them.
+
+Arguments: rank, number of processes, port, folder, steps, seconds per step.
+It prints the rows that it feeds, the step at which it begins, and at the end
+the loss on fixed data.
+"""
+
+import sys
+import time
+
+rank, count, port, folder, steps, seconds = sys.argv[1:]
+rank, count, steps, seconds = int(rank), int(count), int(steps), float(seconds)
+
+if count > 1:
+    import jax
+
+    # The others end ten seconds after one was killed, not a minute and a half.
+    jax.distributed.initialize(
+        f"127.0.0.1:{port}", count, rank, heartbeat_timeout_seconds=10
+    )
+
+import keras
+import numpy as np
+
+from keras_moe.callbacks import TrainingCheckpoint
+from keras_moe.distribution import ExpertParallel
+from keras_moe.distribution import rows_of_process
+from keras_moe.layers import SparseMoE
+
+BATCH = 8
+
+
+def batches(step):
+    """Yield this process' rows of the batches from a step on."""
+    while True:
+        x = np.random.default_rng((0, step)).normal(size=(BATCH, 4, 8))
+        rows = rows_of_process(BATCH)
+        own = x[rows].astype("float32")
+        print("rows", step, *range(BATCH)[rows], flush=True)
+        yield own, own[..., :1]
+        step += 1
+
+
+class Slow(keras.callbacks.Callback):
+    """Waits, so that there is time to be killed; prints the mean losses."""
+
+    def on_train_batch_end(self, batch, logs=None):
+        print("loss", first + batch + 1, float(logs["loss"]), flush=True)
+        time.sleep(seconds)
+
+
+keras.distribution.set_distribution(
+    ExpertParallel(expert=4, auto_shard_dataset=False)
+)
+keras.utils.set_random_seed(1)
+inputs = keras.Input((4, 8))
+outputs = keras.layers.Dense(1)(SparseMoE(8, 8)(inputs))
+model = keras.Model(inputs, outputs)
+model.compile(keras.optimizers.Adam(0.01), "mse")
+checkpoint = TrainingCheckpoint(folder, save_every=3)
+first = checkpoint.restore(model)
+print("begins", first, flush=True)
+model.fit(
+    batches(first),
+    steps_per_epoch=steps - first,
+    shuffle=False,
+    verbose=0,
+    callbacks=[checkpoint, Slow()],
+)
+rows = rows_of_process(BATCH)
+x = np.random.default_rng(1).normal(size=(BATCH, 4, 8))[rows]
+loss = model.evaluate(x, x[..., :1], batch_size=BATCH // count, verbose=0)
+print("ends", checkpoint.step, checkpoint.stopped, loss, flush=True)

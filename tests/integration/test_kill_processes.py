@@ -1,0 +1,127 @@
+"""Two processes train one model; one is killed, and both go on."""
+
+import os
+import random
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.exhaustive
+
+RUN = Path(__file__).with_name("long_run.py")
+KILLS = int(os.environ.get("KERAS_MOE_KILLS", "2"))
+# More than all kills let pass.
+STEPS = 40 + 20 * KILLS
+# A process is killed some time after it has printed this word: in the middle
+# of training and saving, or of restoring and compiling.
+MOMENTS = ["loss", "loss", "begins", "begins"]
+
+
+@pytest.fixture(autouse=True)
+def _jax_alone(backend):
+    if backend != "jax":
+        pytest.skip("expert parallelism in several processes is JAX'")
+    pytest.importorskip("orbax.checkpoint")
+
+
+def launch(folder, count, log, seconds=0.0):
+    """Start the processes of a run, and return them."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    flags = f"--xla_force_host_platform_device_count={8 // count}"
+    processes = []
+    for rank in range(count):
+        with open(log / f"{rank}.txt", "w") as file:
+            processes.append(
+                subprocess.Popen(
+                    [sys.executable, str(RUN), str(rank), str(count)]
+                    + [str(port), str(folder), str(STEPS), str(seconds)],
+                    stdout=file,
+                    stderr=subprocess.STDOUT,
+                    env={
+                        **os.environ,
+                        "JAX_PLATFORMS": "cpu",
+                        "XLA_FLAGS": os.environ.get("XLA_FLAGS", "")
+                        + f" {flags}",
+                    },
+                )
+            )
+    return processes
+
+
+def words(log, rank, name):
+    """Return what a process printed after a name, line by line."""
+    lines = (log / f"{rank}.txt").read_text().splitlines()
+    return [line.split()[1:] for line in lines if line.startswith(name + " ")]
+
+
+def wait_for(log, rank, name, process):
+    """Wait until a process has printed a word, or has ended."""
+    while not words(log, rank, name) and process.poll() is None:
+        time.sleep(0.2)
+
+
+def saved(folder):
+    """Return the latest step that is there as a whole."""
+    steps = [int(each.name) for each in folder.iterdir() if each.name.isdigit()]
+    return max(steps, default=0)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3000)
+def test_a_killed_process_costs_the_steps_since_the_last_save(tmp_path):
+    whole = tmp_path / "whole"
+    (one,) = launch(whole, 1, tmp_path)
+    one.wait()
+    (expected,) = words(tmp_path, 0, "ends")
+    moments = random.Random(0)
+    folder = tmp_path / "run"
+    done = 0
+    for kill in range(KILLS):
+        both = launch(folder, 2, tmp_path, seconds=0.2)
+        victim = both[kill % 2]
+        wait_for(tmp_path, kill % 2, MOMENTS[kill % 4], victim)
+        (begins,) = words(tmp_path, kill % 2, "begins")
+        assert int(begins[0]) == done
+        time.sleep(moments.uniform(0.0, 3.0))
+        victim.send_signal(signal.SIGKILL)
+        for each in both:
+            # The other ends by itself.
+            each.wait(timeout=120)
+            assert each.returncode != 0
+        assert saved(folder) >= done
+        done = saved(folder)
+    assert done > 0
+    # A request to end, to one process: both save the same step and end well.
+    both = launch(folder, 2, tmp_path, seconds=0.2)
+    wait_for(tmp_path, 1, "loss", both[1])
+    both[1].send_signal(signal.SIGTERM)
+    assert [each.wait(timeout=120) for each in both] == [0, 0]
+    ends = [words(tmp_path, rank, "ends")[0] for rank in (0, 1)]
+    assert ends[0] == ends[1]
+    assert ends[0][1] == "True"
+    assert saved(folder) == int(ends[0][0]) < STEPS
+    done = saved(folder)
+
+    both = launch(folder, 2, tmp_path)
+    assert [each.wait(timeout=300) for each in both] == [0, 0]
+    (begins,) = words(tmp_path, 0, "begins")
+    assert int(begins[0]) == done
+    (ends,) = words(tmp_path, 1, "ends")
+    assert ends[:2] == expected[:2] == [str(STEPS), "False"]
+    assert float(ends[2]) == pytest.approx(float(expected[2]), rel=1e-5)
+    # Every row of every batch was read once.
+    own, others = (words(tmp_path, rank, "rows") for rank in (0, 1))
+    read = [
+        [int(row) for row in a[1:] + b[1:]]
+        for a, b in zip(own, others, strict=False)
+        if int(a[0]) < STEPS
+    ]
+    assert read == [[*range(8)]] * (STEPS - done)
+    assert [int(a[0]) for a in own][: STEPS - done] == [*range(done, STEPS)]
