@@ -10,6 +10,7 @@ from keras_moe.callbacks.processes import any_process
 from keras_moe.callbacks.processes import is_first_process
 from keras_moe.callbacks.processes import num_processes
 from keras_moe.callbacks.saved_steps import SavedSteps
+from keras_moe.callbacks.training_variables import training_variables
 from keras_moe.ops.backend import load_or
 from keras_moe.ops.plain_numbers import plain_numbers
 
@@ -143,6 +144,8 @@ class TrainingCheckpoint(keras.callbacks.Callback):
                 f"{self.step}. Call `restore(model)` before `fit`, or choose "
                 "another folder."
             )
+        # Now, not at the first save: raises if that is impossible.
+        training_variables(self.model)
         self.stopped = self._asked = False
         self._listen()
 

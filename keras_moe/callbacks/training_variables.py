@@ -18,6 +18,7 @@ def training_variables(model):
 
     Raises:
         ValueError: If the model is not built and compiled.
+        NotImplementedError: If this process holds a part of a variable only.
 
     Example:
 
@@ -35,6 +36,14 @@ def training_variables(model):
             "Call `build` and `compile` first: the optimizer's numbers belong "
             "to a run."
         )
+    for variable in model.variables:
+        if getattr(variable, "is_part", False):
+            raise NotImplementedError(
+                "Expected variables that a process has as a whole. Received: "
+                f"{variable.path}, experts of this process of PyTorch alone. "
+                "Train on JAX, whose processes save their parts, or save the "
+                "weights by `save_weights`."
+            )
     if not optimizer.built:
         # Before they are restored: what is not there gets no value.
         optimizer.build(model.trainable_variables)

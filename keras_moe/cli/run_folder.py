@@ -46,7 +46,8 @@ class RunFolder:
         """Return whether a run can be resumed."""
         if self.checkpoint.is_dir():
             # What Orbax has not finished has a longer name.
-            return any(each.name.isdigit() for each in self.checkpoint.iterdir())
+            steps = self.checkpoint.iterdir()
+            return any(each.name.isdigit() for each in steps)
         return self.checkpoint.is_file()
 
     @contextlib.contextmanager

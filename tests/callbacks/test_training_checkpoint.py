@@ -154,6 +154,16 @@ def test_several_processes_save_by_step(tmp_path, monkeypatch):
 
 
 @pytest.mark.once
+def test_a_part_of_the_experts_is_no_checkpoint(tmp_path):
+    model = make_model()
+    # As `ExpertParallel` marks it in several processes of PyTorch.
+    model.weights[0].is_part = True
+    with pytest.raises(NotImplementedError, match="alone. Train on JAX"):
+        train(model, 0, 1, TrainingCheckpoint(tmp_path))
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.once
 def test_a_missing_package_is_named(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "orbax.checkpoint", None)
     with pytest.raises(ImportError, match=r"pip install 'keras-moe\[scale\]'"):

@@ -8,17 +8,7 @@ the loss on fixed data.
 import sys
 import time
 
-rank, count, port, folder, steps, seconds = sys.argv[1:]
-rank, count, steps, seconds = int(rank), int(count), int(steps), float(seconds)
-
-if count > 1:
-    import jax
-
-    # The others end ten seconds after one was killed, not a minute and a half.
-    jax.distributed.initialize(
-        f"127.0.0.1:{port}", count, rank, heartbeat_timeout_seconds=10
-    )
-
+import jax
 import keras
 import numpy as np
 
@@ -28,6 +18,15 @@ from keras_moe.distribution import rows_of_process
 from keras_moe.layers import SparseMoE
 
 BATCH = 8
+
+rank, count, port, folder, steps, seconds = sys.argv[1:]
+rank, count, steps, seconds = int(rank), int(count), int(steps), float(seconds)
+
+if count > 1:
+    # The others end ten seconds after one was killed, not a minute and a half.
+    jax.distributed.initialize(
+        f"127.0.0.1:{port}", count, rank, heartbeat_timeout_seconds=10
+    )
 
 
 def batches(step):
