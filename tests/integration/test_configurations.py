@@ -50,6 +50,7 @@ REQUIRED = {
         "rope_head_dim": 2,
         "value_head_dim": 4,
     },
+    blocks.PatchEmbedding: {"patch_size": 2, "hidden_dim": 4},
     blocks.RelativePositionBias: {"num_heads": 2},
     blocks.T5Attention: {"num_heads": 2, "head_dim": 4},
     blocks.T5DecoderBlock: {
@@ -63,6 +64,11 @@ REQUIRED = {
         "feed_forward": lambda: layers.SparseMoE(4, 4),
     },
     blocks.T5FeedForwardBlock: {"feed_forward": lambda: layers.FeedForward(4)},
+    blocks.VisionEncoderBlock: {
+        "num_heads": 2,
+        "head_dim": 4,
+        "feed_forward": lambda: layers.SparseMoE(4, 4),
+    },
 }
 
 # What is `None` or off by default.
