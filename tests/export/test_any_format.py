@@ -40,7 +40,7 @@ def check_other_shapes(model, path, format, folder):
 
 
 @pytest.mark.slow
-@pytest.mark.sweep(first=0)
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("format", FORMATS)
 def test_a_file_answers_as_the_model_at_any_shape(format, tmp_path):
     skip_without(format)
@@ -83,6 +83,7 @@ def test_every_family_leaves_in_every_format(family, format, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.once
 def test_a_saved_model_is_at_the_path_itself(tmp_path):
     tf = pytest.importorskip("tensorflow")

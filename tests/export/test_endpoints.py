@@ -48,7 +48,7 @@ def exported_task(task, custom_layers, export_once):
     )
 
 
-@pytest.mark.sweep
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_every_endpoint_answers_as_the_model_does(task, exported_task):
     tf = pytest.importorskip("tensorflow")

@@ -209,6 +209,7 @@ def test_a_disk_that_fills_up_later_leaves_the_old_version(
     assert_only(old_version)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.once
 @pytest.mark.slow
 def test_experts_of_8_bits_in_the_file_alone(

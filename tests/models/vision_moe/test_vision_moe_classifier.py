@@ -120,7 +120,7 @@ def test_a_step_is_taken_while_rematerializing(create_classifier, images):
             assert not np.array_equal(value, before[path]), path
 
 
-@pytest.mark.sweep
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_an_export_answers_as_the_model_does(
     create_classifier, images, tmp_path
