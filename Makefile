@@ -205,7 +205,7 @@ benchmark: $(STAMP)-benchmark
 # long runs are on JAX, which compiles the step: half the time of PyTorch.
 evidence: $(STAMP)-test
 	KERAS_BACKEND=torch $(QUALITY) balancing capacity routers experts rate
-	KERAS_BACKEND=jax $(QUALITY) rates pay
+	KERAS_BACKEND=jax $(QUALITY) rates pay longer
 	test -e $(EVIDENCE)/vision_moe.svg || KERAS_BACKEND=torch \
 		$(VENV)/bin/python examples/train_vision_moe.py --seeds 3 \
 		--plot $(EVIDENCE)/vision_moe.svg

@@ -3,6 +3,7 @@
 import quality_pay
 from keras_moe.balancing import ExpertBias
 from keras_moe.balancing import LoadBalancingLoss
+from keras_moe.balancing import MeanEntropyLoss
 from keras_moe.cli.language_model import ModelSize
 from keras_moe.cli.training import TrainingSettings
 from keras_moe.models import MixtralBackbone
@@ -68,6 +69,14 @@ def _high_rate(*balancing):
     return Recipe({"balancing": list(balancing)}, settings=settings)
 
 
+def _longer(router, size=None):
+    """A quarter of the long training, of a model with 16 experts."""
+    common = {"num_experts": 16, "top_k": 2, "intermediate_dim": 60}
+    return Recipe(
+        router, {**common, **(size or {})}, {"learning_rate": 0.01}, long=0.25
+    )
+
+
 # What every group has as well, to compare with.
 COMMON = "default"
 RECIPES = {
@@ -129,7 +138,25 @@ RECIPES = {
     # === rates, pay ===
     **quality_pay.RECIPES,
 }
-
+# === longer: 1,000 steps ===
+_LONGER = {
+    f"{name.removesuffix(', sigmoid')}, 1k": _longer(
+        RECIPES[name].router, RECIPES[name].size
+    )
+    for name in (
+        "none",
+        "load_balancing_loss",
+        "load_balancing_loss(0.1)",
+        "importance_loss, load_loss",
+        "expert_bias(0.001), sigmoid",
+        "expert_bias(0.01), sigmoid",
+        "quantile_bias, sigmoid",
+    )
+}
+_LONGER["mean_entropy_loss(0.1), 1k"] = _longer(
+    {"balancing": [MeanEntropyLoss(0.1)]}
+)
+RECIPES |= _LONGER
 
 _NAMES = list(RECIPES)
 
@@ -142,6 +169,7 @@ GROUPS = {
     "balancing": Group(
         "Balancing rules", [*_between("none", "quantile_bias, sigmoid"), COMMON]
     ),
+    "longer": Group("Balancing rules in a longer training", list(_LONGER)),
     "capacity": Group(
         "Capacity",
         [COMMON, *_between("capacity 2.0", "capacity 1.0")],

@@ -103,7 +103,8 @@ def test_runs_that_are_there_are_not_repeated(compare, monkeypatch, tmp_path):
 
 @pytest.mark.exhaustive
 @pytest.mark.parametrize(
-    "group", ["balancing", "routers", "experts", "rate", "rates", "pay"]
+    "group",
+    ["balancing", "longer", "routers", "experts", "rate", "rates", "pay"],
 )
 def test_every_recipe_trains(group, compare):
     runs = compare(group)
