@@ -13,11 +13,27 @@ if os.environ.get("KERAS_BACKEND") == "torch":
     # Loaded after TensorFlow, torch 2.13 crashes the process.
     import torch
 
+    if torch.cuda.is_available():
+        # Most tests compare arrays. JAX copies from the GPU by itself.
+        _numpy, _array = torch.Tensor.numpy, torch.Tensor.__array__
+        torch.Tensor.numpy = lambda self, *args, **kwargs: _numpy(
+            self.cpu(), *args, **kwargs
+        )
+        torch.Tensor.__array__ = lambda self, *args, **kwargs: _array(
+            self.detach().cpu(), *args, **kwargs
+        )
+
 import hypothesis
 import keras
 import numpy as np
 import pytest
 from keras import ops
+
+if keras.config.backend() == "jax":
+    import jax
+
+    # A GPU would round the factors of float32 products to 10 bits.
+    jax.config.update("jax_default_matmul_precision", "highest")
 
 # Lets failures in the contracts show their values, as in the test files.
 pytest.register_assert_rewrite(

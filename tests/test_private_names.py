@@ -47,6 +47,7 @@ FENCES = {
     "keras_moe/ops/all_layers.py": {"_flatten_layers"},
     "keras_moe/ops/jax/ahead_of_time.py": {"_layout", "jax.experimental"},
     "keras_moe/ops/jax/megablox.py": {"jax.experimental"},
+    "keras_moe/ops/jax/mosaic_gpu.py": {"jax.experimental"},
     "keras_moe/ops/tensorflow/losses_of_callers.py": {"_losses"},
     "keras_moe/ops/tensorflow/write_rows.py": {"tensorflow.raw_ops"},
     "keras_moe/ops/tensorflow/xla_context.py": {"tensorflow.python"},

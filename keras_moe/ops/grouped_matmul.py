@@ -26,9 +26,10 @@ def grouped_matmul(inputs, kernels, group_sizes, implementation="auto"):
             than R.
         implementation: `"auto"` asks
             `keras_moe.ops.choose_implementation`, which says why; or a name
-            of the active backend: on JAX `"blocks"`, `"row_tiles"`,
-            `"ragged_dot"` or `"megablox"`, on PyTorch `"threads"`,
-            `"loop"` or `"grouped_mm"`, on TensorFlow `"blocks"` or `"split"`.
+            of the active backend: on JAX `"blocks"`, `"long_blocks"`,
+            `"row_tiles"`, `"ragged_dot"`, `"megablox"` or `"mosaic_gpu"`, on
+            PyTorch `"threads"`, `"loop"` or `"grouped_mm"`, on TensorFlow
+            `"blocks"` or `"split"`.
 
     Returns:
         Float tensor of shape (R, F), of the wider dtype of both inputs. Rows

@@ -52,6 +52,15 @@ TABLE = (
     ),
     Rule(
         "jax",
+        "mosaic_gpu",
+        "XLA has no grouped kernel for CUDA; JAX ships Pallas kernels for "
+        "Hopper, which take half precision and widths of whole 128; for "
+        "others it is long_blocks",
+        platforms=("cuda",),
+        dtypes=HALF,
+    ),
+    Rule(
+        "jax",
         "long_blocks",
         "XLA multiplies every row with every kernel for ragged_dot on CUDA; a "
         "loop over a known number of blocks of one group's rows does not, nor "

@@ -78,12 +78,30 @@ def tiled_outer(inputs, cotangents, group_sizes):
     return megablox.grouped_outer(inputs, cotangents, group_sizes)
 
 
+def hopper_rows(inputs, kernels, group_sizes, transpose_kernels):
+    # Imported late, for the same reason.
+    from keras_moe.ops.jax import mosaic_gpu
+
+    fit = mosaic_gpu.takes(inputs, kernels)
+    products = mosaic_gpu.grouped_rows if fit else long_rows
+    return products(inputs, kernels, group_sizes, transpose_kernels)
+
+
+def hopper_outer(inputs, cotangents, group_sizes):
+    from keras_moe.ops.jax import mosaic_gpu
+
+    fit = mosaic_gpu.takes(inputs, cotangents)
+    products = mosaic_gpu.grouped_outer if fit else long_outer
+    return products(inputs, cotangents, group_sizes)
+
+
+long_rows = functools.partial(blocked_rows, known_count=True)
+long_outer = functools.partial(blocked_outer, known_count=True)
+
 IMPLEMENTATIONS = {
     "blocks": GroupedProducts(blocked_rows, blocked_outer),
-    "long_blocks": GroupedProducts(
-        functools.partial(blocked_rows, known_count=True),
-        functools.partial(blocked_outer, known_count=True),
-    ),
+    "long_blocks": GroupedProducts(long_rows, long_outer),
+    "mosaic_gpu": GroupedProducts(hopper_rows, hopper_outer),
     "ragged_dot": GroupedProducts(ragged_rows, ragged_outer),
     "row_tiles": GroupedProducts(tiled_rows, blocked_outer),
     "megablox": GroupedProducts(ragged_rows, tiled_outer),

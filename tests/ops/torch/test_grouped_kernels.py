@@ -14,11 +14,16 @@ from keras_moe.ops import grouped_matmul
 
 ROWS, INNER, OUTER = 9, 3, 4
 SIZES = [0, 5, 2]
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
 
-def draw(*shape, seed=0, device="cpu"):
+def draw(*shape, seed=0, device=DEVICE):
     generator = torch.Generator().manual_seed(seed)
     return torch.randn(shape, generator=generator).to(device)
+
+
+def sizes_here():
+    return torch.tensor(SIZES, device=DEVICE)
 
 
 def assert_near(actual, expected, tolerance=1e-5):
@@ -37,7 +42,7 @@ def test_the_rows_operator_keeps_its_contract(transpose, dtype):
     # Schema, fake tensors, dispatch: what torch.compile relies upon.
     torch.library.opcheck(
         torch.ops.keras_moe.grouped_rows.default,
-        (rows, kernels, torch.tensor(SIZES), transpose, "auto"),
+        (rows, kernels, sizes_here(), transpose, "auto"),
     )
 
 
@@ -48,7 +53,7 @@ def test_the_outer_operator_keeps_its_contract(dtype):
         (
             draw(ROWS, INNER).to(dtype),
             draw(ROWS, OUTER).to(dtype),
-            torch.tensor(SIZES),
+            sizes_here(),
             "auto",
         ),
     )
@@ -64,10 +69,10 @@ def test_strides_do_not_matter():
         tensor.requires_grad_()
     outputs = grouped_matmul(inputs, kernels, sizes)
     gradients = torch.autograd.grad(outputs, (inputs, kernels), cotangent)
-    arrays = [tensor.detach().numpy() for tensor in (inputs, kernels)]
+    arrays = [tensor.detach().cpu().numpy() for tensor in (inputs, kernels)]
     assert_near(outputs, testing.grouped_matmul(*arrays, SIZES))
     expected = testing.grouped_matmul_gradients(
-        *arrays, SIZES, cotangent.detach().numpy()
+        *arrays, SIZES, cotangent.detach().cpu().numpy()
     )
     for actual, wanted in zip(gradients, expected, strict=True):
         assert_near(actual, wanted)
@@ -80,7 +85,10 @@ def test_an_expanded_cotangent_is_accepted():
     outputs = grouped_matmul(inputs, kernels, torch.tensor(SIZES))
     (gradient,) = torch.autograd.grad(outputs.sum(), inputs)
     expected, _ = testing.grouped_matmul_gradients(
-        inputs.detach().numpy(), kernels.numpy(), SIZES, np.ones((ROWS, OUTER))
+        inputs.detach().cpu().numpy(),
+        kernels.cpu().numpy(),
+        SIZES,
+        np.ones((ROWS, OUTER)),
     )
     assert_near(gradient, expected)
 
@@ -92,7 +100,10 @@ def test_what_is_not_trained_gets_no_gradient():
     outputs.sum().backward()
     assert inputs.grad is None
     expected = testing.grouped_matmul_gradients(
-        inputs.numpy(), kernels.detach().numpy(), SIZES, np.ones((ROWS, OUTER))
+        inputs.cpu().numpy(),
+        kernels.detach().cpu().numpy(),
+        SIZES,
+        np.ones((ROWS, OUTER)),
     )
     assert_near(kernels.grad, expected[1])
 
@@ -105,10 +116,10 @@ def check_half_precision(dtype, sizes, device, implementation="auto"):
     inputs[total:] = cotangent[total:] = torch.nan
     inputs.requires_grad_()
     kernels.requires_grad_()
-    outputs = grouped_matmul(
-        inputs, kernels, torch.tensor(sizes, device=device), implementation
-    )
-    gradients = torch.autograd.grad(outputs, (inputs, kernels), cotangent)
+    sizes_there = torch.tensor(sizes, device=device)
+    with keras.device(device.replace("cuda", "gpu")):
+        outputs = grouped_matmul(inputs, kernels, sizes_there, implementation)
+        gradients = torch.autograd.grad(outputs, (inputs, kernels), cotangent)
     arrays = [
         np.nan_to_num(tensor.detach().float().cpu().numpy())
         for tensor in (inputs, kernels, cotangent)

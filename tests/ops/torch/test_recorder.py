@@ -39,11 +39,11 @@ def run(step, steps, recorder=None):
     """Take steps with new numbers each time; return their sums and the end."""
     recorder = recorder or Recorder()
     recorded = recorder.recorded(step, [step.weight])
-    cache, sums = torch.zeros(9, 2), []
+    cache, sums = ops.zeros((9, 2)), []
     with torch.no_grad():
         for index in range(steps):
-            x = torch.tensor([index, 1.0])
-            total, cache = recorded(x, cache, torch.tensor(index))
+            x = ops.convert_to_tensor([index, 1.0])
+            total, cache = recorded(x, cache, ops.convert_to_tensor(index))
             sums.append(float(total))
     return sums, cache
 
@@ -86,7 +86,7 @@ def test_other_shapes_are_noted_by_themselves():
     recorded = recorder.recorded(step, [step.weight])
     with torch.no_grad():
         total, cache = recorded(
-            torch.ones(2), torch.zeros(4, 2), torch.tensor(1)
+            ops.ones(2), ops.zeros((4, 2)), ops.convert_to_tensor(1)
         )
     assert float(total) == 5.0
     assert cache.shape == (4, 2)
@@ -96,10 +96,10 @@ def test_an_argument_that_is_only_copied_is_changed_in_place():
     step = Step()
     recorder = Recorder()
     run(step, 9, recorder)
-    cache, x = torch.zeros(9, 2), torch.ones(2)
+    cache, x = ops.zeros((9, 2)), ops.ones(2)
     with torch.no_grad():
         recorded = recorder.recorded(step, [step.weight])
-        _, after = recorded(x, cache, torch.tensor(4))
+        _, after = recorded(x, cache, ops.convert_to_tensor(4))
     assert after.data_ptr() == cache.data_ptr()
     assert cache[4].tolist() == [2.0, 3.0]
 
@@ -110,7 +110,7 @@ def test_an_argument_that_is_read_later_is_not_changed():
 
     recorded = Recorder().recorded(step, [])
     for _ in range(PLAIN_STEPS + 3):
-        cache = torch.zeros(2)
+        cache = ops.zeros(2)
         changed, doubled = recorded(cache)
         assert cache.tolist() == doubled.tolist() == [0.0, 0.0]
         assert changed.tolist() == [1.0, 0.0]
@@ -151,7 +151,7 @@ def test_steps_with_plain_numbers_are_not_recorded():
     step = Step()
     recorded = Recorder().recorded(step, [step.weight])
     for _ in range(9):
-        recorded(torch.ones(2), torch.zeros(9, 2), 4)
+        recorded(ops.ones(2), ops.zeros((9, 2)), 4)
     assert step.calls == 9
 
 
