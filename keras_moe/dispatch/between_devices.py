@@ -6,12 +6,10 @@ from keras import distribution
 from keras import ops
 
 from keras_moe.dispatch.sorted_rows import carry_sorted
+from keras_moe.dispatch.visited_devices import carry_all_here
+from keras_moe.dispatch.visited_devices import visit_devices
 from keras_moe.distribution.expert_weights import check_distribution
 from keras_moe.ops.backend import load_or
-from keras_moe.ops.permute import gather_rows
-from keras_moe.ops.sorting import invert_permutation
-from keras_moe.ops.sorting import stable_argsort
-from keras_moe.ops.widen import int32
 
 _exchange = load_or("exchange", None)
 
@@ -20,8 +18,9 @@ def between_devices(way, tokens, experts):
     """Let a way of carrying tokens reach experts on other devices.
 
     Each device carries its own groups of tokens, and what the experts see
-    travels: buffers by an all-to-all, sorted rows by a ragged one, or, where
-    the platform has none, all tokens go to all devices of the expert axis.
+    travels: buffers by an all-to-all, tokens by a ragged one, each to the
+    devices that have experts of it. Where the platform has none, all tokens
+    go to all devices of the expert axis.
 
     Args:
         way: function of tokens, plan and experts.
@@ -52,29 +51,25 @@ def _carry(way, tokens, plan, experts):
         if getattr(part, "ndim", 0)
     }
 
-    def carry_own(tokens, parts, tensors):
-        here = ExpertsHere(experts, tensors)
-        own_plan = plan._replace(**parts)
-        if here.num_experts == experts.num_experts:
-            return way(tokens, own_plan, here)
-        elsewhere = ExpertsElsewhere(experts.num_experts, here)
-        return way(tokens, own_plan, elsewhere)
-
     def carry_all(tokens, parts, tensors):
         here = ExpertsHere(experts, tensors)
-        gathered = {k: _exchange.gather_rows(v) for k, v in parts.items()}
-        plan_here = _for_experts_here(plan._replace(**gathered), here)
-        outputs = way(_exchange.gather_rows(tokens), plan_here, here)
-        return _exchange.add_up_rows(outputs)
+        return carry_all_here(tokens, plan._replace(**parts), here)
+
+    def carry_visits(tokens, parts, tensors):
+        here = ExpertsHere(experts, tensors)
+        num_devices = experts.num_experts // here.num_experts
+        return visit_devices(tokens, plan._replace(**parts), here, num_devices)
 
     def carry_here(rows, tensors):
         tokens, parts = rows
-        # Buffers travel on every platform, sorted rows on some.
-        nothing_travels = tensors[0].shape[0] == experts.num_experts
-        if nothing_travels or way is not carry_sorted:
-            return carry_own(tokens, parts, tensors)
+        here = ExpertsHere(experts, tensors)
+        if here.num_experts == experts.num_experts:
+            return way(tokens, plan._replace(**parts), here)
+        if way is not carry_sorted:
+            elsewhere = ExpertsElsewhere(experts.num_experts, here)
+            return way(tokens, plan._replace(**parts), elsewhere)
         return _exchange.where_rows_can_be_sent(
-            carry_all, carry_own, tokens, parts, tensors
+            carry_all, carry_visits, tokens, parts, tensors
         )
 
     return _exchange.on_each_device(
@@ -99,41 +94,12 @@ class ExpertsHere:
 
 
 class ExpertsElsewhere:
-    """All experts, called like a bank; their rows travel."""
+    """All experts, called like a bank; their blocks of rows travel."""
 
     def __init__(self, num_experts, here):
         self.num_experts = num_experts
         self._here = here
 
-    def __call__(self, rows, group_sizes=None):
-        if group_sizes is not None:
-            return _exchange.exchange_rows(rows, group_sizes, self._sort)
-        blocks = self._here(_exchange.send_blocks(rows))
+    def __call__(self, blocks):
+        blocks = self._here(_exchange.send_blocks(blocks))
         return _exchange.return_blocks(blocks)
-
-    def _sort(self, rows, counts):
-        """Compute rows that come device by device: (D, E / D) of them."""
-        num_experts = counts.shape[1]
-        ends = ops.cumsum(ops.reshape(counts, (-1,)), dtype="int32")
-        position = ops.arange(rows.shape[0], dtype="int32")
-        run = ops.searchsorted(ends, position, side="right")
-        expert = ops.where(
-            position < ends[-1], int32(run) % num_experts, num_experts
-        )
-        order = stable_argsort(expert, num_experts)
-        inverse = invert_permutation(order)
-        rows = gather_rows(rows, order, inverse[:, None])
-        rows = self._here(rows, ops.sum(counts, axis=0))
-        return gather_rows(rows, inverse, order[:, None])
-
-
-def _for_experts_here(plan, here):
-    """Send all pairs nowhere but those of the experts on this device."""
-    indices = int32(plan.expert_indices) - _exchange.first_expert(
-        here.num_experts
-    )
-    is_here = (indices >= 0) & (indices < here.num_experts)
-    return plan._replace(
-        expert_indices=ops.where(is_here, indices, here.num_experts),
-        tokens_per_expert=None,
-    )

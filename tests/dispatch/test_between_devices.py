@@ -13,6 +13,7 @@ from keras_moe.layers import SparseMoE
 from keras_moe.layers import TopKRouter
 from keras_moe.routing import Capacity
 from keras_moe.routing import CombineWeights
+from keras_moe.routing import ExpertGroups
 
 NUM_EXPERTS = 8
 SHAPE = (8, 6, 8)
@@ -122,9 +123,32 @@ def test_any_mesh_has_the_gradients_of_one_device(mesh, capacity):
     assert_equal_on(ExpertParallel(*mesh), token_choice(capacity=capacity))
 
 
+def limited_to_two_devices():
+    # A group is a device. Two of them hold as many experts as a token has.
+    groups = ExpertGroups(num_groups=4, num_limited=2)
+    return TopKRouter(NUM_EXPERTS, top_k=4, expert_groups=groups)
+
+
 @pytest.mark.multi_device
-def test_sorted_rows_travel_where_the_platform_sends_them(monkeypatch):
+@pytest.mark.parametrize(
+    ("make_layer", "rows"),
+    [
+        # 45 tokens are not padding: 90 rows, not the 180 of their choices.
+        pytest.param(routed_by(limited_to_two_devices), 90, id="two devices"),
+        pytest.param(token_choice(), None, id="any", marks=exhaustive),
+    ],
+)
+def test_tokens_travel_to_devices_where_the_platform_sends_them(
+    make_layer, rows, monkeypatch
+):
     import jax
+
+    sent = []
+
+    def ragged_all_to_all(operand, output, starts, sizes, *there, axis_name):
+        jax.debug.callback(lambda sizes: sent.append(sizes.sum()), sizes)
+        routes = starts, sizes, *there
+        return by_gathering(operand, output, *routes, axis_name=axis_name)
 
     exchange = between_devices._exchange
     monkeypatch.setattr(
@@ -136,10 +160,15 @@ def test_sorted_rows_travel_where_the_platform_sends_them(monkeypatch):
     # Without what was compiled before.
     uncached = exchange._travel.__wrapped__
     monkeypatch.setattr(exchange, "_travel", uncached)
-    assert_equal_on(ExpertParallel(2, 4), token_choice())
+    assert_equal_on(ExpertParallel(2, 4), make_layer)
+    jax.effects_barrier()
+    # Tokens, their choices and the outputs, and the gradients of the three,
+    # from each of 8 devices.
+    assert len(sent) == 6 * 8
+    assert rows is None or sum(sent) == 6 * rows
 
 
-def ragged_all_to_all(
+def by_gathering(
     operand, output, starts, sizes, targets, arriving, *, axis_name
 ):
     """Do what XLA for CPU cannot, by gathering everything."""

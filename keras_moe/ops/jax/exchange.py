@@ -76,33 +76,30 @@ def where_rows_can_be_sent(otherwise, send, *arrays):
     return lax.platform_dependent(*arrays, cpu=otherwise, default=send)
 
 
-def exchange_rows(rows, group_sizes, compute):
-    """Let each row be computed where its expert is.
+def exchange_rows(arrays, sizes, compute, most):
+    """Let rows be computed on other devices.
 
     Args:
-        rows: array of shape (R, H), sorted by expert.
-        group_sizes: int32 array of shape (E,).
-        compute: function of rows that have arrived, in the order of the
-            devices they come from, shape (D * R, H), and the number of rows
-            of each of these devices for each expert here, shape (D, E / D);
-            returns rows of the same order.
+        arrays: list of arrays of shape (R, ...), the rows sorted by device.
+        sizes: int32 array of shape (D,), how many go to each device.
+        compute: function of the rows that have arrived, an array of shape
+            (D * most, ...) for each of `arrays`, with zeros behind them;
+            returns an array with rows of the same order.
+        most: int, the most rows that a device sends to another.
 
     Returns:
-        Array of shape (R, H); rows past the sum of the sizes are 0.
+        Array of shape (R, ...); rows past the sum of the sizes are 0.
     """
-    num_devices = lax.axis_size(EXPERT)
     here = lax.axis_index(EXPERT)
-    counts = lax.all_gather(group_sizes, EXPERT)
-    counts = counts.reshape(num_devices, num_devices, -1)
-    pairs = jnp.sum(counts, axis=-1)  # (from, to)
-    leave = _starts(pairs, axis=1)
-    arrive = _starts(pairs, axis=0)
-    there = leave[here], pairs[here], arrive[here], pairs[:, here]
-    back = arrive[:, here], pairs[:, here], leave[:, here], pairs[here]
-    num_rows = rows.shape[0]
-    arrived = _travel(num_devices * num_rows, num_rows)((rows,), there + back)
-    outputs = compute(arrived, counts[:, here])
-    return _travel(num_rows, num_devices * num_rows)((outputs,), back + there)
+    sizes = lax.all_gather(sizes, EXPERT)  # (from, to)
+    leave, arrive = _starts(sizes, axis=1), _starts(sizes, axis=0)
+    there = leave[here], sizes[here], arrive[here], sizes[:, here]
+    back = arrive[:, here], sizes[:, here], leave[:, here], sizes[here]
+    num_leaving = arrays[0].shape[0]
+    num_arriving = sizes.shape[0] * most
+    send = _travel(num_arriving, num_leaving)
+    outputs = compute(*(send((rows,), there + back) for rows in arrays))
+    return _travel(num_leaving, num_arriving)((outputs,), back + there)
 
 
 @functools.cache

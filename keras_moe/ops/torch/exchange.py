@@ -57,29 +57,27 @@ def where_rows_can_be_sent(otherwise, send, *arrays):
     return send(*arrays)
 
 
-def exchange_rows(rows, group_sizes, compute):
-    """Let each row be computed where its expert is.
+def exchange_rows(arrays, sizes, compute, most):
+    """Let rows be computed on other processes.
 
     Args:
-        rows: tensor of shape (R, H), sorted by expert.
-        group_sizes: int32 tensor of shape (E,).
-        compute: function of rows that have arrived, in the order of the
-            processes they come from, and the number of rows of each of these
-            processes for each expert here, shape (D, E / D); returns rows of
-            the same order.
+        arrays: list of tensors of shape (R, ...), the rows sorted by process.
+        sizes: int32 tensor of shape (D,), how many go to each process.
+        compute: function of the rows that have arrived, a tensor for each of
+            `arrays`; returns a tensor with rows of the same order.
+        most: unused; the most rows that a process sends to another.
 
     Returns:
-        Tensor of shape (R, H); rows past the sum of the sizes are 0.
+        Tensor of shape (R, ...); rows past the sum of the sizes are 0.
     """
-    if rows.is_meta:  # Keras asks for shapes.
-        return rows
-    leaving = group_sizes.reshape(group(EXPERT).size(), -1)
-    arriving = _all_to_all(leaving, None, None)
+    if sizes.is_meta:  # Keras asks for shapes.
+        return arrays[0]
     # The sizes of what travels are known on the host.
-    leave, arrive = leaving.sum(1).tolist(), arriving.sum(1).tolist()
-    arrived = _travel(rows[: sum(leave)], leave, arrive)
-    outputs = _travel(compute(arrived, arriving), arrive, leave)
-    past = outputs.new_zeros((rows.shape[0] - sum(leave), outputs.shape[1]))
+    leave, arrive = sizes.tolist(), _all_to_all(sizes, None, None).tolist()
+    leaving = sum(leave)
+    arrived = (_travel(rows[:leaving], leave, arrive) for rows in arrays)
+    outputs = _travel(compute(*arrived), arrive, leave)
+    past = outputs.new_zeros((len(arrays[0]) - leaving, *outputs.shape[1:]))
     return torch.cat([outputs, past])
 
 
