@@ -17,6 +17,8 @@ from keras_moe.routing import ExpertGroups
 
 NUM_EXPERTS = 8
 SHAPE = (8, 6, 8)
+# Half of the pairs find no slot.
+HALF = Capacity(factor=0.5)
 
 
 def token_choice(**arguments):
@@ -33,21 +35,22 @@ def weights_on_inputs():
     )
 
 
-def recomputed():
+def recomputed(capacity=None):
     with keras.RematScope(mode="full"):
-        return SparseMoE(NUM_EXPERTS, 4, capacity=Capacity(factor=0.5))
+        return SparseMoE(NUM_EXPERTS, 4, capacity=capacity)
+
+
+def sorted_with_a_capacity():
+    return SparseMoE(NUM_EXPERTS, 4, capacity=HALF, strategy="sorted")
 
 
 exhaustive = pytest.mark.exhaustive
 LAYERS = [
-    # Half of the pairs find no slot.
-    pytest.param(token_choice(capacity=Capacity(factor=0.5)), id="capacity"),
+    pytest.param(token_choice(capacity=HALF), id="capacity"),
     pytest.param(token_choice(), id="dropless", marks=exhaustive),
     pytest.param(token_choice(strategy="dense"), id="dense", marks=exhaustive),
     pytest.param(
-        token_choice(capacity=Capacity(factor=0.5), strategy="sorted"),
-        id="sorted with a capacity",
-        marks=exhaustive,
+        sorted_with_a_capacity, id="sorted with a capacity", marks=exhaustive
     ),
     pytest.param(
         routed_by(weights_on_inputs), id="weights on inputs", marks=exhaustive
@@ -62,7 +65,7 @@ LAYERS = [
         id="soft slots",
         marks=exhaustive,
     ),
-    pytest.param(recomputed, id="recomputed", marks=exhaustive),
+    pytest.param(lambda: recomputed(HALF), id="recomputed", marks=exhaustive),
 ]
 
 
@@ -118,7 +121,7 @@ def test_outputs_losses_and_gradients_are_those_of_one_device(make_layer):
 @exhaustive
 @pytest.mark.multi_device
 @pytest.mark.parametrize("mesh", [(1, 8), (8, 1)])
-@pytest.mark.parametrize("capacity", [None, Capacity(factor=0.5)])
+@pytest.mark.parametrize("capacity", [None, HALF])
 def test_any_mesh_has_the_gradients_of_one_device(mesh, capacity):
     assert_equal_on(ExpertParallel(*mesh), token_choice(capacity=capacity))
 
@@ -131,15 +134,25 @@ def limited_to_two_devices():
 
 @pytest.mark.multi_device
 @pytest.mark.parametrize(
-    ("make_layer", "rows"),
+    ("make_layer", "times", "rows"),
     [
         # 45 tokens are not padding: 90 rows, not the 180 of their choices.
-        pytest.param(routed_by(limited_to_two_devices), 90, id="two devices"),
-        pytest.param(token_choice(), None, id="any", marks=exhaustive),
+        pytest.param(
+            routed_by(limited_to_two_devices), 6, 90, id="two devices"
+        ),
+        pytest.param(token_choice(), 6, None, id="any", marks=exhaustive),
+        pytest.param(recomputed, 6, None, id="recomputed", marks=exhaustive),
+        pytest.param(
+            sorted_with_a_capacity, 6, None, id="capacity", marks=exhaustive
+        ),
+        # The weights that travel are ones, which have no gradient.
+        pytest.param(
+            routed_by(weights_on_inputs), 5, None, id="pairs", marks=exhaustive
+        ),
     ],
 )
 def test_tokens_travel_to_devices_where_the_platform_sends_them(
-    make_layer, rows, monkeypatch
+    make_layer, times, rows, monkeypatch
 ):
     import jax
 
@@ -164,8 +177,8 @@ def test_tokens_travel_to_devices_where_the_platform_sends_them(
     jax.effects_barrier()
     # Tokens, their choices and the outputs, and the gradients of the three,
     # from each of 8 devices.
-    assert len(sent) == 6 * 8
-    assert rows is None or sum(sent) == 6 * rows
+    assert len(sent) == times * 8
+    assert rows is None or sum(sent) == times * rows
 
 
 def by_gathering(
@@ -194,7 +207,7 @@ def by_gathering(
 @pytest.mark.exhaustive
 @pytest.mark.multi_device
 def test_half_precision_is_that_of_one_device():
-    make_layer = token_choice(capacity=Capacity(factor=0.5))
+    make_layer = token_choice(capacity=HALF)
     policy = "mixed_bfloat16"
     expected = pull_back(make_layer, None, policy)
     actual = pull_back(make_layer, ExpertParallel(2, 4), policy)
