@@ -10,7 +10,7 @@ from keras_moe.ops.sorting import stable_argsort
 from keras_moe.ops.widen import int32
 
 
-def carry_sorted(tokens, plan, experts):
+def carry_sorted(tokens, plan, experts, num_pairs=None):
     """Sort the (token, choice) pairs by expert: R = T * K rows.
 
     Pairs that go nowhere sort behind the last expert, where the grouped
@@ -20,6 +20,8 @@ def carry_sorted(tokens, plan, experts):
         tokens: float tensor of shape (G, S, H).
         plan: `TokenChoice`.
         experts: `keras_moe.experts.ExpertBank`.
+        num_pairs: optional int, how many pairs go to an expert, where that is
+            known before anything runs. There are no rows for the others then.
 
     Returns:
         Tensor of shape (G, S, H); 0 for tokens that no expert saw.
@@ -29,6 +31,10 @@ def carry_sorted(tokens, plan, experts):
     indices = ops.reshape(plan.expert_indices, (-1,))  # (G, S, K) -> (R,)
     order = stable_argsort(indices, num_experts)
     inverse = ops.reshape(invert_permutation(order), (-1, top_k))  # (T, K)
+    if num_pairs is not None:
+        # All pairs that go nowhere share the first row behind the others.
+        order = order[: num_pairs + 1]
+        inverse = ops.minimum(inverse, int32(num_pairs))
     rows = gather_rows(
         ops.reshape(tokens, (-1, hidden_dim)), order, inverse
     )  # (T, H) -> (R, H)

@@ -114,6 +114,7 @@ def _carry_here(tokens, indices, weights, here):
     num_experts = here.num_experts
     indices = indices - _exchange.first_expert(num_experts)
     is_here = ops.logical_and(indices >= 0, indices < num_experts)
+    num_pairs = _exchange.known_number(ops.sum(ops.cast(is_here, "int32")))
     indices = ops.where(is_here, indices, num_experts)
     if num_experts < indices.shape[-1]:
         # A column for each expert: (..., K) -> (..., E / D).
@@ -121,7 +122,8 @@ def _carry_here(tokens, indices, weights, here):
         weights = ops.where(chosen, weights[..., None], 0.0)
         weights = ops.sum(weights, axis=-2)
         indices = _value_or_nowhere(chosen)
-    return carry_sorted(tokens, TokenChoice(indices, weights), here)
+    plan = TokenChoice(indices, weights)
+    return carry_sorted(tokens, plan, here, num_pairs)
 
 
 def _one_hot(indices, size):

@@ -136,9 +136,13 @@ def limited_to_two_devices():
 @pytest.mark.parametrize(
     ("make_layer", "times", "rows"),
     [
-        # 45 tokens are not padding: 90 rows, not the 180 of their choices.
+        # 45 tokens are not padding: not the 180 rows of their choices.
         pytest.param(
             routed_by(limited_to_two_devices), 6, 90, id="two devices"
+        ),
+        # More choices than devices, and than experts on each.
+        pytest.param(
+            token_choice(top_k=5), 6, None, id="many", marks=exhaustive
         ),
         pytest.param(token_choice(), 6, None, id="any", marks=exhaustive),
         pytest.param(recomputed, 6, None, id="recomputed", marks=exhaustive),

@@ -18,8 +18,8 @@ from keras_moe.routing import ExpertGroups
 from keras_moe.routing import TokenChoice
 from keras_moe.routing import choose_top_k
 
-# Cheap where nothing is compiled.
-pytestmark = pytest.mark.sweep
+# JAX would compile each operation; it runs the whole in one program, there.
+pytestmark = pytest.mark.once
 
 HIDDEN = 3
 
@@ -27,11 +27,15 @@ HIDDEN = 3
 class DevicesInTurn:
     """An exchange of one process: its own tokens visit all devices."""
 
-    def __init__(self, num_devices):
+    def __init__(self, num_devices, knows_numbers):
         self.num_devices, self.device = num_devices, 0
+        self.knows_numbers, self.rooms = knows_numbers, []
 
     def first_expert(self, num_experts):
         return self.device * num_experts
+
+    def known_number(self, number):
+        return int(number) if self.knows_numbers else None
 
     def exchange_rows(self, arrays, sizes, compute, most):
         self.sizes = ops.convert_to_numpy(sizes).tolist()
@@ -63,7 +67,7 @@ class Experts:
         self._exchange, self._kernels = exchange, kernels
 
     def __call__(self, rows, group_sizes):
-        self._exchange.room = rows.shape[0]
+        self._exchange.rooms.append(rows.shape[0])
         first = self._exchange.first_expert(self.num_experts)
         kernels = ops.take(
             self._kernels, first + np.arange(self.num_experts), axis=0
@@ -76,8 +80,8 @@ class Experts:
 def visit(monkeypatch):
     """Return `visit(tokens, plan, kernels, D)`: outputs, and the exchange."""
 
-    def run(tokens, plan, kernels, num_devices):
-        exchange = DevicesInTurn(num_devices)
+    def run(tokens, plan, kernels, num_devices, knows_numbers=False):
+        exchange = DevicesInTurn(num_devices, knows_numbers)
         monkeypatch.setattr(visited_devices, "_exchange", exchange)
         experts = Experts(exchange, kernels)
         outputs = visit_devices(tokens, plan, experts, num_devices)
@@ -95,6 +99,7 @@ def by_formula(tokens, indices, weights, kernels):
     return ops.einsum("gse,gsei->gsi", weights, outputs)
 
 
+@pytest.mark.parametrize("knows_numbers", [False, True])
 @pytest.mark.parametrize(
     ("num_experts", "num_devices", "top_k"),
     [
@@ -106,7 +111,7 @@ def by_formula(tokens, indices, weights, kernels):
     ],
 )
 def test_outputs_and_gradients_are_those_of_the_formula(
-    num_experts, num_devices, top_k, visit, vjp
+    num_experts, num_devices, top_k, knows_numbers, visit, vjp
 ):
     rng = np.random.default_rng(0)
     tokens, cotangent = rng.normal(size=(2, 2, 5, HIDDEN)).astype("float32")
@@ -120,7 +125,7 @@ def test_outputs_and_gradients_are_those_of_the_formula(
 
     def visited(tokens, weights, kernels):
         plan = TokenChoice(indices, weights)
-        return visit(tokens, plan, kernels, num_devices)[0]
+        return visit(tokens, plan, kernels, num_devices, knows_numbers)[0]
 
     def formula(tokens, weights, kernels):
         return by_formula(tokens, indices, weights, kernels)
@@ -142,11 +147,24 @@ def test_a_row_travels_for_each_device_not_for_each_expert(visit):
     plan = TokenChoice(indices, np.ones((1, 3, 3), "float32"))
     kernels = np.ones((8, HIDDEN, HIDDEN), "float32")
     tokens = np.ones((1, 3, HIDDEN), "float32")
-    assert visit(tokens, plan, kernels, 2)[1].sizes == [2, 1]
-    # With two experts on each of four devices, a token's third has no room.
+    exchange = visit(tokens, plan, kernels, 2)[1]
+    assert exchange.sizes == [2, 1]
+    # Any of three tokens may have come, with three experts here.
+    assert exchange.rooms == [9, 9]
     exchange = visit(tokens, plan, kernels, 4)[1]
     assert exchange.sizes == [1, 2, 1, 1]
-    assert exchange.room == 3 * 2
+    # With two here, its third has no room.
+    assert exchange.rooms == [6, 6, 6, 6]
+
+
+def test_rows_that_are_known_to_be_nobodys_have_no_room(visit):
+    indices = np.array([[[0, 1, 2], [3, 4, 7], [8, 8, 8]]], "int32")
+    plan = TokenChoice(indices, np.ones((1, 3, 3), "float32"))
+    kernels = np.ones((8, HIDDEN, HIDDEN), "float32")
+    tokens = np.ones((1, 3, HIDDEN), "float32")
+    exchange = visit(tokens, plan, kernels, 2, knows_numbers=True)[1]
+    # Four pairs and two, and a row that the others share.
+    assert exchange.rooms == [5, 3]
 
 
 def test_what_stands_in_padding_reaches_no_other_token(visit):

@@ -73,12 +73,18 @@ def exchange_rows(arrays, sizes, compute, most):
     if sizes.is_meta:  # Keras asks for shapes.
         return arrays[0]
     # The sizes of what travels are known on the host.
-    leave, arrive = sizes.tolist(), _all_to_all(sizes, None, None).tolist()
+    arriving = _all_to_all(sizes, None, None)
+    leave, arrive = torch.stack([sizes, arriving]).tolist()
     leaving = sum(leave)
     arrived = (_travel(rows[:leaving], leave, arrive) for rows in arrays)
     outputs = _travel(compute(*arrived), arrive, leave)
     past = outputs.new_zeros((len(arrays[0]) - leaving, *outputs.shape[1:]))
     return torch.cat([outputs, past])
+
+
+def known_number(number):
+    """Return a number of the device, as an int."""
+    return int(number)
 
 
 def _travel(rows, leave=None, arrive=None):
