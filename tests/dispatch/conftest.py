@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from keras import ops
 
+from keras_moe.dispatch import between_devices
 from keras_moe.routing import TokenChoice
 from keras_moe.routing import assign_slots
 from keras_moe.routing import choose_top_k
@@ -77,3 +78,54 @@ class RecordingExperts:
 def make_experts():
     """Return `make(function)`, a bank that computes it, see above."""
     return RecordingExperts
+
+
+@pytest.fixture
+def sent_rows(monkeypatch):
+    """Let XLA for CPU send rows; return a function that lists how many."""
+    import jax
+
+    exchange, sent = between_devices._exchange, []
+
+    def ragged_all_to_all(operand, output, starts, sizes, *there, axis_name):
+        jax.debug.callback(lambda sizes: sent.append(sizes.sum()), sizes)
+        routes = starts, sizes, *there
+        return by_gathering(operand, output, *routes, axis_name=axis_name)
+
+    def counted():
+        jax.effects_barrier()
+        return sent
+
+    monkeypatch.setattr(
+        exchange,
+        "where_rows_can_be_sent",
+        lambda otherwise, send, *arrays: send(*arrays),
+    )
+    monkeypatch.setattr(jax.lax, "ragged_all_to_all", ragged_all_to_all)
+    # Without what was compiled before.
+    uncached = exchange._travel.__wrapped__
+    monkeypatch.setattr(exchange, "_travel", uncached)
+    return counted
+
+
+def by_gathering(
+    operand, output, starts, sizes, targets, arriving, *, axis_name
+):
+    """Do what XLA for CPU cannot, by gathering everything."""
+    import jax
+    import jax.numpy as jnp
+
+    rows, starts, sizes, targets = (
+        jax.lax.all_gather(each, axis_name)
+        for each in (operand, starts, sizes, targets)
+    )
+    here = jax.lax.axis_index(axis_name)
+    row = jnp.arange(operand.shape[0])
+    for source in range(rows.shape[0]):
+        position = row - starts[source, here]
+        sent = (position >= 0) & (position < sizes[source, here])
+        target = targets[source, here] + position
+        target = jnp.where(sent, target, output.shape[0])
+        output = output.at[target].set(rows[source], mode="drop")
+    # What a device expects must be what the others send.
+    return jnp.where(jnp.all(arriving == sizes[:, here]), output, jnp.nan)

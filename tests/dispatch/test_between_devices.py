@@ -5,7 +5,6 @@ import numpy as np
 import pytest
 from keras import ops
 
-from keras_moe.dispatch import between_devices
 from keras_moe.distribution import ExpertParallel
 from keras_moe.layers import ExpertChoiceRouter
 from keras_moe.layers import SoftRouter
@@ -156,56 +155,14 @@ def limited_to_two_devices():
     ],
 )
 def test_tokens_travel_to_devices_where_the_platform_sends_them(
-    make_layer, times, rows, monkeypatch
+    make_layer, times, rows, sent_rows
 ):
-    import jax
-
-    sent = []
-
-    def ragged_all_to_all(operand, output, starts, sizes, *there, axis_name):
-        jax.debug.callback(lambda sizes: sent.append(sizes.sum()), sizes)
-        routes = starts, sizes, *there
-        return by_gathering(operand, output, *routes, axis_name=axis_name)
-
-    exchange = between_devices._exchange
-    monkeypatch.setattr(
-        exchange,
-        "where_rows_can_be_sent",
-        lambda otherwise, send, *arrays: send(*arrays),
-    )
-    monkeypatch.setattr(jax.lax, "ragged_all_to_all", ragged_all_to_all)
-    # Without what was compiled before.
-    uncached = exchange._travel.__wrapped__
-    monkeypatch.setattr(exchange, "_travel", uncached)
     assert_equal_on(ExpertParallel(2, 4), make_layer)
-    jax.effects_barrier()
     # Tokens, their choices and the outputs, and the gradients of the three,
     # from each of 8 devices.
+    sent = sent_rows()
     assert len(sent) == times * 8
     assert rows is None or sum(sent) == times * rows
-
-
-def by_gathering(
-    operand, output, starts, sizes, targets, arriving, *, axis_name
-):
-    """Do what XLA for CPU cannot, by gathering everything."""
-    import jax
-    import jax.numpy as jnp
-
-    rows, starts, sizes, targets = (
-        jax.lax.all_gather(each, axis_name)
-        for each in (operand, starts, sizes, targets)
-    )
-    here = jax.lax.axis_index(axis_name)
-    row = jnp.arange(operand.shape[0])
-    for source in range(rows.shape[0]):
-        position = row - starts[source, here]
-        sent = (position >= 0) & (position < sizes[source, here])
-        target = targets[source, here] + position
-        target = jnp.where(sent, target, output.shape[0])
-        output = output.at[target].set(rows[source], mode="drop")
-    # What a device expects must be what the others send.
-    return jnp.where(jnp.all(arriving == sizes[:, here]), output, jnp.nan)
 
 
 @pytest.mark.exhaustive
