@@ -87,9 +87,9 @@ def sum_rows_gradient(rows, weights, inverse, cotangent):
     """Differentiate the weighted `sum_rows`.
 
     Args:
-        rows: tensor of shape (T * K, H).
-        weights: tensor of shape (T, K).
-        inverse: int32 tensor of shape (T, K), a permutation.
+        rows: tensor of shape (R, H), each of at least one pair.
+        weights: tensor of shape (T, K), 0 where pairs share a row.
+        inverse: int32 tensor of shape (T, K): the rows of each token.
         cotangent: tensor of shape (T, H).
 
     Returns:

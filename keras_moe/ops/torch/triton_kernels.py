@@ -58,9 +58,9 @@ def sum_rows_gradient(rows, weights, inverse, cotangent):
     """Differentiate the weighted `sum_rows`.
 
     Args:
-        rows: contiguous tensor of shape (R, H); R is T * K.
-        weights: contiguous tensor of shape (T, K).
-        inverse: contiguous int32 tensor of shape (T, K), a permutation.
+        rows: contiguous tensor of shape (R, H), each of at least one pair.
+        weights: contiguous tensor of shape (T, K), 0 where pairs share a row.
+        inverse: contiguous int32 tensor of shape (T, K).
         cotangent: contiguous tensor of shape (T, H).
 
     Returns:
