@@ -124,9 +124,14 @@ def settings_to_resume(folder, settings, given):
     from keras_moe.cli.checkpoint import read_record
 
     if not folder.has_checkpoint():
+        cure = (
+            "Replace --resume by --overwrite, or choose another folder"
+            if folder.holds_a_run()
+            else "Remove --resume"
+        )
         raise ValueError(
             "Expected a run to resume. Received: --run-dir "
-            f"{folder.path}, which has no checkpoint. Remove --resume."
+            f"{folder.path}, which has no checkpoint. {cure}."
         )
     record = read_record(folder.checkpoint)
     own, asked = record["settings"], settings.to_dict()
@@ -156,10 +161,11 @@ def settings_to_resume(folder, settings, given):
 
 def _refuse_a_run(folder):
     if folder.holds_a_run():
+        resume = "--resume to continue, " if folder.has_checkpoint() else ""
         raise ValueError(
             "Expected a folder without a run. Received: --run-dir "
-            f"{folder.path}, which holds {describe(folder)}. Add --resume to "
-            "continue, --overwrite to start again, or choose another folder."
+            f"{folder.path}, which holds {describe(folder)}. Add {resume}"
+            "--overwrite to start again, or choose another folder."
         )
 
 

@@ -127,6 +127,22 @@ def test_a_killed_run_keeps_its_last_save(settings, monkeypatch, tmp_path):
 
 
 @pytest.mark.once
+def test_a_run_that_was_killed_before_its_first_save_starts_again(
+    settings, stopping, tmp_path
+):
+    folder = RunFolder(tmp_path / "run")
+    stopping(1)
+    stop(settings, folder)
+    # The model is written first.
+    folder.checkpoint.unlink()
+    with pytest.raises(ValueError, match="a checkpoint. Add --overwrite to st"):
+        fit(settings, folder)
+    with pytest.raises(ValueError, match="Replace --resume by --overwrite"):
+        settings_to_resume(folder, settings, given=[])
+    stop(settings, folder, overwrite=True)
+
+
+@pytest.mark.once
 def test_what_cannot_be_resumed_is_refused(
     settings, stopping, tmp_path, monkeypatch
 ):
