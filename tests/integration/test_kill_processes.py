@@ -14,6 +14,7 @@ import pytest
 pytestmark = pytest.mark.exhaustive
 
 RUN = Path(__file__).with_name("long_run.py")
+KILLED_AT = Path(__file__).with_name("killed_at.py")
 KILLS = int(os.environ.get("KERAS_MOE_KILLS", "2"))
 # More than all kills let pass.
 STEPS = 40 + 20 * KILLS
@@ -26,8 +27,11 @@ def _jax_alone(backend):
     pytest.importorskip("orbax.checkpoint")
 
 
-def launch(folder, count, log, seconds=0.0):
-    """Start the processes of a run, and return them."""
+def launch(folder, count, log, seconds=0.0, steps=STEPS, dies=None, at=()):
+    """Start the processes of a run, and return them.
+
+    The one of rank `dies` is killed at a moment, as `killed_at.py` takes it.
+    """
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -37,8 +41,10 @@ def launch(folder, count, log, seconds=0.0):
         with open(log / f"{rank}.txt", "w") as file:
             processes.append(
                 subprocess.Popen(
-                    [sys.executable, str(RUN), str(rank), str(count)]
-                    + [str(port), str(folder), str(STEPS), str(seconds)],
+                    [sys.executable]
+                    + [str(KILLED_AT), *at] * (rank == dies)
+                    + [str(RUN), str(rank), str(count)]
+                    + [str(port), str(folder), str(steps), str(seconds)],
                     stdout=file,
                     stderr=subprocess.STDOUT,
                     env={
@@ -62,6 +68,11 @@ def wait_for(log, rank, name, process):
     """Wait until a process has printed a word, or has ended."""
     while not words(log, rank, name) and process.poll() is None:
         time.sleep(0.2)
+
+
+def losses(log, rank):
+    """Return the loss of each step that a process has trained."""
+    return {int(step): float(loss) for step, loss in words(log, rank, "loss")}
 
 
 def saved(folder):
@@ -126,3 +137,55 @@ def test_a_killed_process_costs_the_steps_since_the_last_save(tmp_path):
     ]
     assert read == [[*range(8)]] * (STEPS - done)
     assert [int(a[0]) for a in own][: STEPS - done] == [*range(done, STEPS)]
+
+
+# What a process is doing when it dies: its rank, the event and its path, how
+# often it comes, and how many steps are saved by then. Each save writes the
+# metadata of arrays once, and reads them twice.
+MOMENTS = {
+    "begins to save": (0, "os.mkdir", "/state.orbax-checkpoint-tmp$", 2, 3),
+    "has saved, without a name": (0, "os.rename", r"/\d+.[\w-]*-tmp$", 2, 3),
+    "begins to restore": (0, "open", r"/\d+/state/_METADATA$", 1, 0),
+    "the other one saves": (1, "open", "-tmp/array_metadatas/", 2, 3),
+    "saves": (0, "open", "-tmp/array_metadatas/process_0$", 4, 3),
+    "the other one begins to restore": (1, "open", r"/\d+/state/_MET", 1, 0),
+    "has restored": (0, "open", r"/\d+/record/metadata$", 1, 0),
+    "the other one has restored": (1, "open", r"/\d+/record/meta", 1, 0),
+    "removes an old step": (0, "os.rmdir", r"/\d+$", 1, 3),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3000)
+def test_a_process_may_die_while_it_saves_and_while_it_restores(tmp_path):
+    steps = 20
+    (one,) = launch(tmp_path / "whole", 1, tmp_path, steps=steps)
+    one.wait()
+    expected = losses(tmp_path, 0)
+    assert len(expected) == steps
+    folder = tmp_path / "run"
+    done = 0
+    for name, (rank, event, path, often, saves) in MOMENTS.items():
+        moment = [event, path, str(often)]
+        both = launch(folder, 2, tmp_path, 0.0, steps, dies=rank, at=moment)
+        # The other ends by itself.
+        codes = [each.wait(timeout=120) for each in both]
+        assert codes[rank] == -signal.SIGKILL, name
+        assert codes[1 - rank] != 0, name
+        assert saved(folder) == done + saves, name
+        for begins in words(tmp_path, 0, "begins"):
+            assert int(begins[0]) == done, name
+        if done and saves:
+            (says,) = words(tmp_path, 0, "Resuming")
+            assert says[:3] == ["at", "step", str(done)]
+        for step, loss in losses(tmp_path, 0).items():
+            assert loss == pytest.approx(expected[step], abs=1e-5), name
+        done = saved(folder)
+    # Without a kill: what is left, and nothing but whole steps.
+    both = launch(folder, 2, tmp_path, steps=steps)
+    assert [each.wait(timeout=300) for each in both] == [0, 0]
+    assert [*losses(tmp_path, 0)] == [*range(done + 1, steps + 1)]
+    for step, loss in losses(tmp_path, 0).items():
+        assert loss == pytest.approx(expected[step], abs=1e-5)
+    assert sorted(os.listdir(folder))[-1].isdigit()
+    assert all(name.isdigit() for name in os.listdir(folder))
