@@ -143,17 +143,9 @@ class ExpertParallel(keras.distribution.ModelParallel):
         self._check_layouts()
         if not data_shape:
             return MeshLayout((), self.device_mesh)
-        num_devices = self.num_model_replicas // self.num_processes
-        if data_shape[0] % num_devices:
-            raise ValueError(
-                "Expected a batch that can be divided among the "
-                f"{num_devices} devices of this process. Received: "
-                f"{data_shape[0]} rows. Choose a `batch_size` that is a "
-                "multiple of the number of devices, and leave out a last, "
-                "smaller batch (`drop_remainder=True`)."
-            )
+        self._check_rows(data_shape[0])
         axes = (AXES, *[None] * (len(data_shape) - 1))
-        return MeshLayout(axes, self.device_mesh)
+        return _BatchLayout(axes, self)
 
     def bytes_per_device(self, variables):
         """Add up what each device holds of variables.
@@ -167,11 +159,38 @@ class ExpertParallel(keras.distribution.ModelParallel):
         """
         return sum(self.engine.bytes_here(each) for each in variables)
 
+    def _check_rows(self, num_rows):
+        """Raise unless this process' devices get equally many rows."""
+        num_devices = self.num_model_replicas // self.num_processes
+        if num_rows % num_devices:
+            raise ValueError(
+                "Expected a batch that can be divided among the "
+                f"{num_devices} devices of this process. Received: "
+                f"{num_rows} rows. Choose a `batch_size` that is a "
+                "multiple of the number of devices, and leave out a last, "
+                "smaller batch (`drop_remainder=True`)."
+            )
+
     def _check_layouts(self):
         """Raise unless experts' weights that were made are really split."""
         unchecked, self._unchecked = self._unchecked, []
         for variable, axes in unchecked:
             self.engine.check_is_split(variable, axes, self.axis_sizes)
+
+
+class _BatchLayout(MeshLayout):
+    """The layout of a batch, which Keras asks for once and gives to all."""
+
+    def __init__(self, axes, distribution):
+        super().__init__(axes, distribution.device_mesh)
+        self._distribution = distribution
+
+    @property
+    def backend_layout(self):
+        distribution = self._distribution
+        return distribution.engine.batch_sharding(
+            super().backend_layout, distribution._check_rows
+        )
 
 
 def _engine(shard):

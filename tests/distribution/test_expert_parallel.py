@@ -122,6 +122,22 @@ def test_a_batch_that_cannot_be_divided_is_refused(train):
 
 
 @pytest.mark.multi_device
+@pytest.mark.parametrize("method", ["fit", "evaluate", "predict"])
+def test_a_last_batch_that_cannot_be_divided_is_refused(method):
+    keras.distribution.set_distribution(ExpertParallel(2, 4))
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+    model.compile("sgd", "mse")
+    data = [np.zeros((12, 2), "float32"), np.zeros((12, 1), "float32")]
+    if method == "predict":
+        data = data[:1]
+    # Keras does not ask for the layout of the last batch: 4 of 12 rows.
+    with pytest.raises(ValueError, match="among the 8 devices") as error:
+        getattr(model, method)(*data, batch_size=8, verbose=0)
+    assert "Received: 4 rows. Choose a `batch_size`" in str(error.value)
+    assert "(`drop_remainder=True`)" in str(error.value)
+
+
+@pytest.mark.multi_device
 def test_a_weight_that_is_not_split_is_found():
     distribution = ExpertParallel(1, 8)
     kernel = keras.Variable(np.zeros((8, 2, 2)), name="kernel")

@@ -89,9 +89,32 @@ def check_is_split(variable, axes, sizes):
         )
 
 
+def batch_sharding(sharding, check):
+    """Let a sharding check each batch that is split by it.
+
+    Args:
+        sharding: `jax.sharding.NamedSharding`, over all devices.
+        check: function of the number of rows of this process.
+
+    Returns:
+        An equal `jax.sharding.NamedSharding`.
+    """
+    checked = _CheckedSharding(sharding.mesh, sharding.spec)
+    checked.check = check
+    return checked
+
+
 def bytes_here(variable):
     """Return how much of a variable each device holds, in bytes."""
     return variable.value.addressable_shards[0].data.nbytes
+
+
+class _CheckedSharding(jax.sharding.NamedSharding):
+    """Speaks before JAX does, whose error knows no batches."""
+
+    def shard_shape(self, global_shape):
+        self.check(global_shape[0] // jax.process_count())
+        return super().shard_shape(global_shape)
 
 
 def _find(device):
