@@ -64,3 +64,35 @@ def any_process(flag):
         return flag
     total = sum_over_replicas(keras.ops.convert_to_tensor(float(flag)))
     return float(keras.ops.convert_to_numpy(total)) > 0
+
+
+def wait_for_processes():
+    """Wait until all processes of `torch.distributed` have come here.
+
+    Example:
+
+    >>> wait_for_processes()
+    """
+    any_process(False)
+
+
+def of_first_process(number):
+    """Tell all processes of `torch.distributed` a number of the first one.
+
+    Args:
+        number: int, 0 or more, or `None`, of this process.
+
+    Returns:
+        int or `None`, the same in all of them.
+
+    Example:
+
+    >>> of_first_process(7)
+    7
+    """
+    if num_replicas() == 1:
+        return number
+    # 0 for `None`, and from every other process.
+    own = 1 + number if number is not None and is_first_process() else 0
+    total = sum_over_replicas(keras.ops.convert_to_tensor(own, "int64"))
+    return int(keras.ops.convert_to_numpy(total)) - 1 if total else None

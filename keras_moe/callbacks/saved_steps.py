@@ -7,41 +7,65 @@ import numpy as np
 from keras import ops
 
 from keras_moe.callbacks.processes import is_first_process
+from keras_moe.callbacks.processes import of_first_process
+from keras_moe.callbacks.processes import wait_for_processes
 from keras_moe.callbacks.training_variables import check_variables
 from keras_moe.callbacks.training_variables import training_variables
+from keras_moe.distribution.own_experts import gather_parts
+from keras_moe.distribution.own_experts import take_part
+from keras_moe.ops.replicas import check_group
 
 
 class SavedSteps:
     """A folder in which each training step that was saved has a folder.
 
-    A step is there as a whole or not at all. On JAX each process writes and
-    reads what its own devices hold, and a step may be restored over another
-    mesh. Numbers are stored exactly.
+    A step is there as a whole or not at all, and may be restored over another
+    mesh. Numbers are stored exactly. On JAX each process writes and reads what
+    its own devices hold. On PyTorch the first process writes: experts of other
+    processes come to it, all of them, and each process reads one whole
+    variable after the other and keeps its part.
+
+    Where several processes train, all call `SavedSteps`, `save` and `restore`.
 
     Args:
         directory: path of the folder, on a file system of all processes.
         max_to_keep: optional int, how many of the latest steps stay.
         read_only: bool, whether nothing is written or cleaned up.
 
+    Attributes:
+        directory: str.
+        latest: int, the latest step; `None` in an empty folder.
+
     Raises:
         ImportError: If Orbax is missing.
+        RuntimeError: If processes of PyTorch do not know each other.
         ValueError: If nothing is there to be read.
     """
 
     def __init__(self, directory, max_to_keep=None, read_only=False):
         self._orbax = _import_orbax()
         self.directory = os.path.abspath(directory)
+        check_group()
         # On PyTorch and TensorFlow one process has everything to write.
         self._writes = not read_only and (
             keras.config.backend() == "jax" or is_first_process()
         )
-        if not self._writes and not os.path.isdir(self.directory):
+        if read_only and not os.path.isdir(self.directory):
             raise ValueError(
                 "Expected a folder of saved steps. Received: "
                 f"{self.directory}, which does not exist. Save first."
             )
+        if self._writes:
+            self._manager = self._open(max_to_keep)
+        # The others come to a folder that is there and clean.
+        wait_for_processes()
+        if not self._writes:
+            self._manager = self._open(max_to_keep)
+        self.latest = of_first_process(self._manager.latest_step())
+
+    def _open(self, max_to_keep):
         managers = self._orbax.checkpoint_managers
-        self._manager = self._orbax.CheckpointManager(
+        return self._orbax.CheckpointManager(
             self.directory,
             item_handlers={
                 "state": self._orbax.PyTreeCheckpointHandler(),
@@ -65,11 +89,6 @@ class SavedSteps:
     def __exit__(self, *error):
         self._manager.close()
 
-    @property
-    def latest(self):
-        """The latest step, or `None` in an empty folder."""
-        return self._manager.latest_step()
-
     def save(self, step, model, record):
         """Begin to save a step; training may go on meanwhile.
 
@@ -78,13 +97,17 @@ class SavedSteps:
             model: built and compiled model.
             record: dict that JSON can hold.
         """
-        if not self._writes or step == self.latest:
+        if step == self.latest:
+            return
+        self.latest = step
+        arrays = {}
+        for name, variable in training_variables(model).items():
+            value = gather_parts(variable.value, variable)
+            if self._writes:
+                arrays[name] = _array(value)
+        if not self._writes:
             return
         args = self._orbax.args
-        arrays = {
-            name: _array(variable)
-            for name, variable in training_variables(model).items()
-        }
         self._manager.save(
             step,
             args=args.Composite(
@@ -136,19 +159,26 @@ class SavedSteps:
         check_variables(
             variables, shapes, os.path.join(self.directory, str(step))
         )
-        wanted = {
-            name: self._wanted(variable) for name, variable in variables.items()
-        }
-        state = self._manager.restore(
-            step,
-            args=args.Composite(
-                state=args.PyTreeRestore(
-                    item=dict.fromkeys(wanted, 0), restore_args=wanted
-                )
-            ),
-        ).state
-        for name, variable in variables.items():
-            variable.assign(state[name])
+        # On JAX all at once; elsewhere they are read whole.
+        together = [variables]
+        if keras.config.backend() != "jax":
+            together = [{name: each} for name, each in variables.items()]
+        for some in together:
+            state = self._manager.restore(
+                step,
+                args=args.Composite(
+                    state=args.PyTreeRestore(
+                        item=dict.fromkeys(some, 0),
+                        restore_args={
+                            name: self._wanted(each)
+                            for name, each in some.items()
+                        },
+                        partial_restore=True,
+                    )
+                ),
+            ).state
+            for name, variable in some.items():
+                variable.assign(take_part(state[name], variable))
 
     def _wanted(self, variable):
         """Tell Orbax as what, and where, a variable is restored."""
@@ -160,11 +190,11 @@ class SavedSteps:
         )
 
 
-def _array(variable):
+def _array(value):
     if keras.config.backend() == "jax":
-        return variable.value
+        return value
     # A copy: the file is written while training changes the variable.
-    return np.array(ops.convert_to_numpy(variable))
+    return np.array(ops.convert_to_numpy(value))
 
 
 def _import_orbax():

@@ -34,6 +34,9 @@ class TrainingCheckpoint(keras.callbacks.Callback):
     killed loses the steps since the latest save. Launch all processes again:
     they go on from there.
 
+    Give it to each of several processes. On PyTorch the first one gathers what
+    `ExpertParallel` has put on others, and writes all.
+
     Args:
         directory: path of the folder for checkpoints of Orbax, on a file
             system of all processes.
@@ -48,6 +51,7 @@ class TrainingCheckpoint(keras.callbacks.Callback):
 
     Raises:
         ImportError: If Orbax is missing.
+        RuntimeError: If processes of PyTorch were launched without a group.
         ValueError: If a number is not positive; in `restore`, if the folder is
             another model's; in `fit`, if the folder has checkpoints and
             `restore` was not called.

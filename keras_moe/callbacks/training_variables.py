@@ -1,6 +1,8 @@
 """All numbers of a training run, by name."""
 
 from keras_moe.callbacks.sparse_layers import find_sparse_layers
+from keras_moe.distribution.own_experts import whole_shape
+from keras_moe.distribution.own_slots import mark_slots
 
 
 def training_variables(model):
@@ -14,11 +16,12 @@ def training_variables(model):
             is not.
 
     Returns:
-        dict: name -> `keras.Variable`, in an order that the model fixes.
+        dict: name -> `keras.Variable`, in an order that the model fixes. Those
+        of this process' experts alone (`ExpertParallel` on PyTorch) are
+        marked.
 
     Raises:
         ValueError: If the model is not built and compiled.
-        NotImplementedError: If this process holds a part of a variable only.
 
     Example:
 
@@ -36,17 +39,10 @@ def training_variables(model):
             "Call `build` and `compile` first: the optimizer's numbers belong "
             "to a run."
         )
-    for variable in model.variables:
-        if getattr(variable, "is_part", False):
-            raise NotImplementedError(
-                "Expected variables that a process has as a whole. Received: "
-                f"{variable.path}, experts of this process of PyTorch alone. "
-                "Train on JAX, whose processes save their parts, or save the "
-                "weights by `save_weights`."
-            )
     if not optimizer.built:
         # Before they are restored: what is not there gets no value.
         optimizer.build(model.trainable_variables)
+    mark_slots(optimizer, model.trainable_variables)
     layers = find_sparse_layers(model).values()
     # Paths need not be unique, positions are.
     return {
@@ -72,7 +68,7 @@ def check_variables(variables, shapes, source):
     Raises:
         ValueError: If a name or a shape differs.
     """
-    if {name: tuple(each.shape) for name, each in variables.items()} != shapes:
+    if {name: whole_shape(each) for name, each in variables.items()} != shapes:
         raise ValueError(
             f"Expected a checkpoint of this model's {len(variables)} "
             f"variables. Received: {source} with {len(shapes)}, or other "

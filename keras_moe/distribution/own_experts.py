@@ -51,6 +51,28 @@ def mark_part(variable):
     _engine().mark_part(variable)
 
 
+def whole_shape(variable):
+    """Return the shape that a variable of all experts has.
+
+    Args:
+        variable: `keras.Variable` of this process' experts, or of all.
+
+    Returns:
+        tuple of ints.
+
+    Example:
+
+    >>> import keras
+    >>> whole_shape(keras.Variable([[1.0, 2.0]]))
+    (1, 2)
+    """
+    shape = tuple(variable.shape)
+    if not getattr(variable, "is_part", False):
+        return shape
+    sizes = keras.distribution.distribution().axis_sizes
+    return (sizes["expert"] * shape[0], *shape[1:])
+
+
 def take_part(values, variable):
     """Take the experts that a variable holds.
 

@@ -154,13 +154,11 @@ def test_several_processes_save_by_step(tmp_path, monkeypatch):
 
 
 @pytest.mark.once
-def test_a_part_of_the_experts_is_no_checkpoint(tmp_path):
-    model = make_model()
-    # As `ExpertParallel` marks it in several processes of PyTorch.
-    model.weights[0].is_part = True
-    with pytest.raises(NotImplementedError, match="alone. Train on JAX"):
-        train(model, 0, 1, TrainingCheckpoint(tmp_path))
-    assert os.listdir(tmp_path) == []
+def test_processes_must_know_each_other(tmp_path, monkeypatch):
+    # As `torchrun` says; each would take itself for the one that writes.
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(RuntimeError, match=r"Call `torch.*init_process_group"):
+        TrainingCheckpoint(tmp_path)
 
 
 @pytest.mark.once

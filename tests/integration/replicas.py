@@ -9,6 +9,7 @@ PyTorch's replicas are processes. It writes the numbers of both to files.
 
 import os
 import sys
+from pathlib import Path
 
 if os.environ["KERAS_BACKEND"] == "torch":
     import torch
@@ -21,6 +22,8 @@ from keras import ops
 
 from keras_moe import balancing
 from keras_moe.callbacks import RoutingMonitor
+from keras_moe.callbacks import TrainingCheckpoint
+from keras_moe.callbacks.training_variables import training_variables
 from keras_moe.distribution import ExpertParallel
 from keras_moe.distribution import replicate
 from keras_moe.distribution.own_experts import gather_parts
@@ -135,11 +138,15 @@ def train_for_epochs(name, seed, file=None):
     inputs[:, 0, 0] = np.arange(9) / 8
     notes = NotesRows()
 
+    steps = None
+    if file is not None:
+        steps = TrainingCheckpoint(Path(file).with_name("steps"))
+
     def make():
         # The second layer has room for every token: it drops none.
         room = {"capacity": Capacity(slots=LENGTH)}
         arguments = {"kernel_regularizer": keras.regularizers.L2(0.01)}
-        return keras.Sequential(
+        model = keras.Sequential(
             [
                 keras.Input((LENGTH, HIDDEN)),
                 notes,
@@ -147,10 +154,10 @@ def train_for_epochs(name, seed, file=None):
                 SparseMoE(EXPERTS, 4, **room),
             ]
         )
+        model.compile(keras.optimizers.Adam(0.01), "mse", metrics=["mae"])
+        return model
 
-    model = make()
-    model.compile(keras.optimizers.Adam(0.01), "mse", metrics=["mae"])
-    model = replicate(model)
+    model = replicate(make())
     history = model.fit(
         inputs,
         np.tanh(inputs),
@@ -158,6 +165,7 @@ def train_for_epochs(name, seed, file=None):
         epochs=2,
         verbose=0,
         validation_data=(inputs[:6], inputs[:6]),
+        callbacks=[steps] if steps else [],
     ).history
     found = {f"{name}/logs/{key}": value for key, value in history.items()}
     found |= {f"{name}/{key}": value for key, value in weights_of(model)}
@@ -168,11 +176,19 @@ def train_for_epochs(name, seed, file=None):
         again = make()
         again.load_weights(file)
         found |= {f"{name}/saved/{k}": v for k, v in weights_of(again)}
+        # The optimizer's slots too, in a checkpoint of the first process.
+        found |= {f"{name}/trained/{k}": v for k, v in numbers_of(model)}
+        again = make()
+        found[f"{name}/steps"] = steps.restore(again)
+        found |= {f"{name}/resumed/{k}": v for k, v in numbers_of(again)}
         keras.distribution.set_distribution(None)
         whole = make()
         whole.load_weights(file)
         found |= {f"{name}/saved_whole/{k}": v for k, v in weights_of(whole)}
         found[f"{name}/sizes"] = [weight.shape[0] for weight in model.weights]
+        whole = make()
+        steps.restore(whole)
+        found |= {f"{name}/resumed_whole/{k}": v for k, v in numbers_of(whole)}
     return found
 
 
@@ -195,6 +211,12 @@ def weights_of(model):
     for index, weight in enumerate(model.weights):
         value = gather_parts(weight.value, weight)
         yield f"weights/{index}", ops.convert_to_numpy(value)
+
+
+def numbers_of(model):
+    for name, variable in training_variables(model).items():
+        value = gather_parts(variable.value, variable)
+        yield name, ops.convert_to_numpy(value)
 
 
 def train_on_tensorflow(file):

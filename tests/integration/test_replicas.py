@@ -138,3 +138,24 @@ def test_weights_are_saved_whole_and_loaded_in_parts(seen):
             )
             np.testing.assert_array_equal(again, trained)
             np.testing.assert_array_equal(whole, trained)
+
+
+@only_torch
+def test_a_checkpoint_is_saved_whole_and_restored_in_parts(seen):
+    for of_process in seen:
+        trained, resumed, whole = (
+            {
+                name.partition(f"/{kind}/")[2]: values
+                for name, values in of_process.items()
+                if f"/{kind}/" in name
+            }
+            for kind in ("trained", "resumed", "resumed_whole")
+        )
+        # Six weights and Adam's two slots of each are compared, and its step.
+        assert {"model/5", "optimizer/13"} < {*trained}
+        assert trained.keys() == resumed.keys() == whole.keys()
+        for name, values in trained.items():
+            np.testing.assert_array_equal(resumed[name], values, err_msg=name)
+            np.testing.assert_array_equal(whole[name], values, err_msg=name)
+        # Three batches in each of two epochs.
+        assert of_process["experts_for_epochs/steps"] == 6
