@@ -157,4 +157,5 @@ def group_experts(scores, num_expert_groups):
 
 
 def _best_two(grouped):
-    return ops.top_k(grouped, 2)[0]
+    # Not `ops.top_k`: between devices XLA would gather the scores of all rows.
+    return ops.take_along_axis(grouped, stable_top_k(grouped, 2), axis=-1)

@@ -10,7 +10,9 @@ from keras import ops
 
 from keras_moe.distribution import ExpertParallel
 from keras_moe.layers import SparseMoE
+from keras_moe.layers import TopKRouter
 from keras_moe.routing import Capacity
+from keras_moe.routing import ExpertGroups
 
 COLLECTIVE = re.compile(
     r" = (?P<arrays>.*?) (?P<name>all-to-all|all-gather|all-reduce"
@@ -70,6 +72,17 @@ def test_with_a_capacity_buffers_travel_four_times_and_nothing_else_does():
     sums = 4 * NUM_EXPERTS
     reduced = sum(size for name, size in found if name == "all-reduce")
     assert own_experts + router <= reduced <= own_experts + router + sums
+
+
+@pytest.mark.exhaustive
+@pytest.mark.multi_device
+def test_groups_of_experts_are_chosen_where_the_rows_are():
+    groups = ExpertGroups(num_groups=4, num_limited=2, score="top2_sum")
+    router = TopKRouter(
+        NUM_EXPERTS, capacity=Capacity(factor=1.25), expert_groups=groups
+    )
+    found = collectives_of(ExpertParallel(2, 4), router=router)
+    assert {name for name, _ in found} == {"all-to-all", "all-reduce"}
 
 
 @pytest.mark.exhaustive
