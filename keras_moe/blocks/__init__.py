@@ -16,6 +16,7 @@ from keras_moe.blocks.t5_attention import T5Attention
 from keras_moe.blocks.t5_decoder_block import T5DecoderBlock
 from keras_moe.blocks.t5_encoder_block import T5EncoderBlock
 from keras_moe.blocks.t5_feed_forward_block import T5FeedForwardBlock
+from keras_moe.blocks.token_embedding import TokenEmbedding
 from keras_moe.blocks.vision_encoder_block import VisionEncoderBlock
 from keras_moe.blocks.yarn import Yarn
 from keras_moe.blocks.yarn import yarn_frequencies
@@ -30,6 +31,7 @@ __all__ = [
     "T5DecoderBlock",
     "T5EncoderBlock",
     "T5FeedForwardBlock",
+    "TokenEmbedding",
     "VisionEncoderBlock",
     "Yarn",
     "attend",

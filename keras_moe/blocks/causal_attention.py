@@ -3,6 +3,9 @@
 import keras
 from keras import ops
 
+from keras_moe.distribution.tensor_parallel import split_features
+from keras_moe.distribution.tensor_parallel import split_rows
+from keras_moe.distribution.tensor_parallel import split_weights
 from keras_moe.routing.padding import join_masks
 
 
@@ -26,7 +29,9 @@ class CausalAttention(keras.layers.Layer):
         """float32 array of shape (P,), in radians per token, once built."""
         return self._frequencies
 
-    def _projection(self, name, equation, input_shape, output_shape, bias_axes):
+    def _projection(
+        self, name, equation, input_shape, output_shape, bias_axes, **split
+    ):
         """Make and build a projection of tensors (B, L, *input_shape)."""
         initializer = self.kernel_initializer
         if isinstance(initializer, keras.initializers.Initializer):
@@ -42,8 +47,14 @@ class CausalAttention(keras.layers.Layer):
                 name=name,
             )
         projection.supports_masking = True  # Each token by itself.
-        projection.build((None, None, *input_shape))
+        with split_weights(projection, **split):
+            projection.build((None, None, *input_shape))
         return projection
+
+    def _project_heads(self, heads):
+        """Project heads (B, L, N, ...) to outputs (B, L, H)."""
+        outputs = self.output_dense(split_features(heads, 2))
+        return split_rows(outputs, heads.shape[2])
 
     def rematerialized_call(self, layer_call, *args, **kwargs):
         keras_call = super().rematerialized_call(layer_call, *args, **kwargs)

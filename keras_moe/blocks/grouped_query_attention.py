@@ -12,6 +12,9 @@ from keras_moe.blocks.rolling_cache import roll
 from keras_moe.blocks.rolling_cache import slot_positions
 from keras_moe.blocks.rotary_embedding import rotary_frequencies
 from keras_moe.blocks.rotary_embedding import rotate
+from keras_moe.distribution.tensor_parallel import share_rows
+from keras_moe.distribution.tensor_parallel import split_features
+from keras_moe.distribution.tensor_parallel import split_shared_heads
 from keras_moe.ops.padding import clean_padding
 from keras_moe.ops.plain_numbers import plain_numbers
 from keras_moe.ops.write_slice import write_slice
@@ -147,7 +150,7 @@ class GroupedQueryAttention(CausalAttention):
         ):
             axes = equation[-2:] if self.use_query_key_value_bias else None
             projection = self._projection(
-                name, equation, (hidden_dim,), heads, axes
+                name, equation, (hidden_dim,), heads, axes, kernel=1, bias=0
             )
             setattr(self, name, projection)
         self.output_dense = self._projection(
@@ -158,6 +161,7 @@ class GroupedQueryAttention(CausalAttention):
             queries,
             (hidden_dim,),
             "h" if self.use_output_bias else None,
+            kernel=0,
         )
         if self.query_key_norm is not None:
             self.query_norm = self._make_norm("query_norm", queries)
@@ -182,24 +186,33 @@ class GroupedQueryAttention(CausalAttention):
         key = ops.transpose(self._rotate(key, positions), (0, 2, 1, 3))
         value = ops.transpose(value, (0, 2, 1, 3))
         key_positions = positions
-        if cache is not None:
+        if cache is None:
+            key, value = (
+                split_shared_heads(each, self.num_query_heads)
+                for each in (key, value)
+            )
+        else:
             num_slots = ops.shape(cache[0])[2]
             slot = start % num_slots
             key = write_slice(cache[0], key, slot, axis=2)
             value = write_slice(cache[1], value, slot, axis=2)
             key_positions = slot_positions(positions[..., -1:], num_slots)
         visible = causal_mask(
-            positions, key_positions, padding_mask, self.sliding_window
+            positions,
+            key_positions,
+            share_rows(padding_mask, self.num_query_heads),
+            self.sliding_window,
         )
         outputs = attend(
             query, key, value, visible, self.attention_scale, self.soft_cap
         )
-        outputs = self.output_dense(outputs)
+        outputs = self._project_heads(outputs)
         return outputs if cache is None else (outputs, (key, value))
 
     def _project(self, inputs):
+        inputs = share_rows(inputs, self.num_query_heads)
         query, key, value = (
-            projection(inputs)
+            split_features(projection(inputs), 2)
             for projection in (self.query, self.key, self.value)
         )
         if self.query_key_norm is not None:

@@ -15,6 +15,8 @@ from keras_moe.blocks.yarn import get_yarn
 from keras_moe.blocks.yarn import yarn_frequencies
 from keras_moe.blocks.yarn import yarn_magnitude
 from keras_moe.blocks.yarn import yarn_softmax_scale
+from keras_moe.distribution.tensor_parallel import share_rows
+from keras_moe.distribution.tensor_parallel import split_features
 from keras_moe.ops.padding import clean_padding
 from keras_moe.ops.plain_numbers import plain_numbers
 from keras_moe.ops.write_slice import write_slice
@@ -162,6 +164,7 @@ class MultiHeadLatentAttention(CausalAttention):
             (self.num_query_heads, self.value_head_dim),
             (hidden_dim,),
             "h" if self.use_bias else None,
+            kernel=0,
         )
 
     def call(
@@ -184,20 +187,26 @@ class MultiHeadLatentAttention(CausalAttention):
         if cache is not None:
             latents = write_slice(cache, latents, start, axis=1)
             key_positions = ops.arange(ops.shape(cache)[1], dtype="int32")
-        visible = causal_mask(positions, key_positions, padding_mask)
+        visible = causal_mask(
+            positions,
+            key_positions,
+            share_rows(padding_mask, self.num_query_heads),
+        )
         one_by_one = cache is not None and inputs.shape[1] == 1
         if one_by_one and self.key_value_up.quantization_mode is None:
             outputs = self._attend_to_latents(query, latents, visible)
         else:
             outputs = self._attend_to_heads(query, latents, visible)
-        outputs = self.output_dense(outputs)
+        outputs = self._project_heads(outputs)
         return outputs if cache is None else (outputs, latents)
 
     def _make_query(self, inputs, positions):
         if self.query_latent_dim is None:
-            query = self.query(inputs)
+            query = self.query(share_rows(inputs, self.num_query_heads))
         else:
-            query = self.query_up(self.query_norm(self.query_down(inputs)))
+            latents = self.query_norm(self.query_down(inputs))
+            query = self.query_up(share_rows(latents, self.num_query_heads))
+        query = split_features(query, 2)
         nope, rope = self._split(query, self.nope_head_dim)
         return nope, self._rotate(rope, positions)  # (B, L, N, ...)
 
@@ -207,16 +216,16 @@ class MultiHeadLatentAttention(CausalAttention):
             self.key_value_down(inputs), self.key_value_latent_dim
         )
         key = self._rotate(key[:, :, None], positions)  # (B, L, 1, P)
-        return ops.concatenate(
-            [self.key_value_norm(latents), ops.squeeze(key, 2)], axis=-1
-        )
+        latents = self.key_value_norm(latents)
+        latents = ops.concatenate([latents, ops.squeeze(key, 2)], axis=-1)
+        return share_rows(latents, self.num_query_heads)
 
     def _attend_to_heads(self, query, latents, visible):
         """Expand every head's keys and values: many queries share them."""
         latents, rope_key = self._split(latents, self.key_value_latent_dim)
+        heads = split_features(self.key_value_up(latents), 2)
         nope_key, value = self._split(
-            ops.transpose(self.key_value_up(latents), (0, 2, 1, 3)),
-            self.nope_head_dim,
+            ops.transpose(heads, (0, 2, 1, 3)), self.nope_head_dim
         )  # (B, N, X, ...)
         shape = (*ops.shape(nope_key)[:-1], self.rope_head_dim)
         rope_key = ops.broadcast_to(rope_key[:, None], shape)
@@ -307,7 +316,9 @@ class MultiHeadLatentAttention(CausalAttention):
         )
 
     def _up(self, name, width, heads):
-        return self._projection(name, "blr,rnd->blnd", (width,), heads, None)
+        return self._projection(
+            name, "blr,rnd->blnd", (width,), heads, None, kernel=1
+        )
 
     def get_config(self):
         return {

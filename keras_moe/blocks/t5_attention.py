@@ -3,6 +3,10 @@
 import keras
 from keras import ops
 
+from keras_moe.distribution.tensor_parallel import share_rows
+from keras_moe.distribution.tensor_parallel import split_features
+from keras_moe.distribution.tensor_parallel import split_rows
+from keras_moe.distribution.tensor_parallel import split_weights
 from keras_moe.ops.padding import clean_padding
 from keras_moe.ops.plain_numbers import plain_numbers
 from keras_moe.ops.widen import widen
@@ -98,10 +102,15 @@ class T5Attention(keras.layers.Layer):
             self.attention_dropout = keras.layers.Dropout(
                 self.dropout, dtype=self.dtype_policy, name="dropout"
             )
-        self.query_projection.build(inputs_shape)
-        self.key_projection.build(inputs_shape)
-        self.value_projection.build(inputs_shape)
-        self.output_projection.build((None, None, *heads))
+        for projection in (
+            self.query_projection,
+            self.key_projection,
+            self.value_projection,
+        ):
+            with split_weights(projection, kernel=1):
+                projection.build(inputs_shape)
+        with split_weights(self.output_projection, kernel=0):
+            self.output_projection.build((None, None, *heads))
         self.built = True
 
     def project_keys_values(self, context):
@@ -113,7 +122,11 @@ class T5Attention(keras.layers.Layer):
         Returns:
             Keys and values, two tensors of shape (B, Lk, N, D).
         """
-        return self.key_projection(context), self.value_projection(context)
+        context = share_rows(context, self.num_heads)
+        return (
+            split_features(self.key_projection(context), 2),
+            split_features(self.value_projection(context), 2),
+        )
 
     def attend(
         self,
@@ -137,13 +150,16 @@ class T5Attention(keras.layers.Layer):
         Returns:
             Tensor of shape (B, Lq, H).
         """
+        inputs = share_rows(inputs, self.num_heads)
         queries = self.query_projection(inputs)
+        queries = split_features(queries, 2)
         keys, values = keys_values
         if position_bias is None:
             position_bias = ops.zeros((1, 1, 1, 1), dtype=queries.dtype)
         if attention_mask is None:
             attention_mask = ops.ones((1, 1, 1), dtype=queries.dtype)
         # TensorFlow cannot rematerialize a function of bools.
+        attention_mask = share_rows(attention_mask, self.num_heads)
         attention_mask = ops.cast(attention_mask, queries.dtype)
         batch_size, key_length = ops.shape(keys)[:2]
         kept = self.attention_dropout(
@@ -154,7 +170,8 @@ class T5Attention(keras.layers.Layer):
         outputs = weigh(
             queries, keys, values, position_bias, attention_mask, kept
         )
-        return self.output_projection(outputs)
+        outputs = split_features(outputs, 2)
+        return split_rows(self.output_projection(outputs), self.num_heads)
 
     def call(
         self,

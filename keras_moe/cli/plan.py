@@ -33,7 +33,7 @@ def plan(
     ] = None,
     shard: Annotated[
         str | None,
-        typer.Option(help="full: all kernels on all devices; default: not."),
+        typer.Option(help="full or tensor: how all kernels are split."),
     ] = None,
     sequence_length: Annotated[
         int, typer.Option(min=1, help="Tokens per sequence.")

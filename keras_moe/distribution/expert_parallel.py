@@ -8,10 +8,13 @@ from keras_moe.distribution.expert_weights import is_expert_weight
 from keras_moe.distribution.mesh_layout import MeshLayout
 from keras_moe.distribution.mesh_shape import mesh_shape
 from keras_moe.distribution.shard_rules import axes_of_expert_weight
+from keras_moe.distribution.shard_rules import axes_of_split_weight
 from keras_moe.distribution.shard_rules import axes_of_weight
 from keras_moe.distribution.shard_rules import check_shard
+from keras_moe.distribution.tensor_parallel import split_dimension
 from keras_moe.ops.backend import load_or
 from keras_moe.ops.mesh_axes import AXES
+from keras_moe.ops.mesh_axes import EXPERT
 
 
 class ExpertParallel(keras.distribution.ModelParallel):
@@ -38,6 +41,9 @@ class ExpertParallel(keras.distribution.ModelParallel):
             other kernels over all devices, or over one axis of the mesh where
             it cannot be divided among all, and of the experts' over the data
             axis, and gathers them when they are used (FSDP, ZeRO-3).
+            `"tensor"` splits attention by heads, dense layers by columns and
+            embeddings by the vocabulary over the expert axis; activations
+            travel and weights stay where they are (Megatron-LM).
         auto_shard_dataset: bool, whether Keras gives each process its part
             of a `tf.data.Dataset`. `False` if each process reads its own
             part already.
@@ -59,6 +65,8 @@ class ExpertParallel(keras.distribution.ModelParallel):
     References:
         Lepikhin et al., 2020, https://arxiv.org/abs/2006.16668, section 3.
         Rajbhandari et al., 2019, https://arxiv.org/abs/1910.02054 (ZeRO).
+        Korthikanti et al., 2022, https://arxiv.org/abs/2205.05198, section
+        4.2: rows of the batch here, parts of the sequence there.
     """
 
     # The axes that the batch is split over.
@@ -109,6 +117,10 @@ class ExpertParallel(keras.distribution.ModelParallel):
         fully = self.shard == "full"
         if is_expert_weight(variable):
             return axes_of_expert_weight(variable, self.axis_sizes, fully)
+        if self.shard == "tensor":
+            return axes_of_split_weight(
+                variable.shape, split_dimension(variable), self.axis_sizes
+            )
         return axes_of_weight(variable.shape, self.axis_sizes, fully)
 
     def get_variable_layout(self, variable):
@@ -124,7 +136,7 @@ class ExpertParallel(keras.distribution.ModelParallel):
         if getattr(variable, "is_unfilled", False):
             return None
         axes = self.axes_of(variable)
-        if is_expert_weight(variable):
+        if EXPERT in axes:
             self._unchecked.append((variable, axes))
         return MeshLayout(axes, self.device_mesh)
 
@@ -203,7 +215,7 @@ def _engine(shard):
             "with all experts on every device: make the model in the scope "
             "of a `tf.distribute.MirroredStrategy`."
         )
-    if shard is not None and not engine.CAN_SHARD_FULLY:
+    if shard is not None and not engine.CAN_SHARD:
         raise NotImplementedError(
             f"Expected shard=None on {backend}. Received: shard={shard!r}. "
             "Train on JAX, or leave it out."

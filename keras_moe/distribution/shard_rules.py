@@ -1,6 +1,6 @@
 """Over which axes of a mesh a weight is split."""
 
-SHARDS = (None, "full")
+SHARDS = (None, "full", "tensor")
 
 
 def axes_of_expert_weight(variable, sizes, fully=False):
@@ -67,6 +67,31 @@ def axes_of_weight(shape, sizes, fully=False):
         if axes is not None:
             return tuple(axes)
     return (None,) * len(shape)
+
+
+def axes_of_split_weight(shape, dimension, sizes):
+    """Split heads, columns or the vocabulary over the expert axis.
+
+    Args:
+        shape: tuple of ints.
+        dimension: optional int, the dimension of `shape` that they are in.
+        sizes: dict, the size of the axes `"data"` and `"expert"`.
+
+    Returns:
+        tuple, the mesh axis of each dimension, or `None`: a weight without
+        such a dimension, or with one that cannot be divided, stays whole.
+
+    Example:
+
+    >>> axes_of_split_weight((16, 8, 4), 1, {"data": 2, "expert": 4})
+    (None, 'expert', None)
+    >>> axes_of_split_weight((16, 2, 4), 1, {"data": 2, "expert": 4})
+    (None, None, None)
+    """
+    axes: list[str | None] = [None] * len(shape)
+    if dimension is not None and shape[dimension] % sizes["expert"] == 0:
+        axes[dimension] = "expert"
+    return tuple(axes)
 
 
 def check_shard(shard):

@@ -2,6 +2,10 @@
 
 import keras
 
+from keras_moe.distribution.tensor_parallel import share_rows
+from keras_moe.distribution.tensor_parallel import split_features
+from keras_moe.distribution.tensor_parallel import split_rows
+from keras_moe.distribution.tensor_parallel import split_weights
 from keras_moe.experts.per_expert_initializer import reseed
 from keras_moe.ops.gated_activation import gate_branches
 from keras_moe.ops.padding import clean_padding
@@ -65,22 +69,25 @@ class FeedForward(keras.layers.Layer):
     def build(self, inputs_shape):
         hidden_dim = inputs_shape[-1]
         # Kernels of one shape must not start equal, so each draws anew.
-        self.up = self._dense("up", self.intermediate_dim, 0)
-        self.up.build(inputs_shape)
+        columns = self.intermediate_dim
+        self.up = self._dense("up", columns, 0)
+        self._build(self.up, inputs_shape, kernel=1, bias=0)
         if self.gated:
-            gate_width = gate_branches(self.activation) * self.intermediate_dim
+            gate_width = gate_branches(self.activation) * columns
             self.gate = self._dense("gate", gate_width, 1)
-            self.gate.build(inputs_shape)
+            self._build(self.gate, inputs_shape, kernel=1, bias=0)
         self.down = self._dense("down", hidden_dim, 2)
-        self.down.build((*inputs_shape[:-1], self.intermediate_dim))
+        self._build(self.down, (*inputs_shape[:-1], columns), kernel=0)
 
     def call(self, inputs, mask=None):
         inputs = clean_padding(inputs, mask)
+        inputs = share_rows(inputs, self.intermediate_dim)
         if self.gated:
-            return self.down(
-                self.activation(self.gate(inputs)) * self.up(inputs)
-            )
-        return self.down(self.activation(self.up(inputs)))
+            gates = self.activation(split_features(self.gate(inputs), -1))
+            columns = gates * split_features(self.up(inputs), -1)
+        else:
+            columns = self.activation(split_features(self.up(inputs), -1))
+        return split_rows(self.down(columns), self.intermediate_dim)
 
     def _dense(self, name, units, offset):
         # Under a RematScope the block is recomputed as a whole.
@@ -92,6 +99,10 @@ class FeedForward(keras.layers.Layer):
                 dtype=self.dtype_policy,
                 name=name,
             )
+
+    def _build(self, dense, inputs_shape, **split):
+        with split_weights(dense, **split):
+            dense.build(inputs_shape)
 
     def rematerialized_call(self, layer_call, *args, **kwargs):
         keras_call = super().rematerialized_call(layer_call, *args, **kwargs)

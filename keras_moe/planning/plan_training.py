@@ -49,7 +49,7 @@ def plan_training(
         batch: int, sequences per step, a multiple of the devices.
         data: optional int, as for `keras_moe.distribution.ExpertParallel`.
         expert: optional int, the same.
-        shard: optional str, the same; `"full"` splits all kernels.
+        shard: optional str, the same: `"full"` or `"tensor"`.
         sequence_length: int, tokens per sequence.
         optimizer: str, a name that `keras.optimizers.get` knows.
         dtype: str, the dtype policy.

@@ -192,12 +192,13 @@ def test_tensorflow_says_what_it_can_instead(backend):
     assert f"KERAS_BACKEND={backend}" in str(error.value)
 
 
-def test_pytorch_shards_experts_alone(backend):
+@pytest.mark.parametrize("shard", ["full", "tensor"])
+def test_pytorch_shards_experts_alone(shard, backend):
     if backend != "torch":
         pytest.skip("JAX can shard all weights, TensorFlow none")
     with pytest.raises(NotImplementedError, match="Expected shard=None") as e:
-        ExpertParallel(data=1, expert=1, shard="full")
-    assert "Received: shard='full'. Train on JAX" in str(e.value)
+        ExpertParallel(data=1, expert=1, shard=shard)
+    assert f"Received: shard='{shard}'. Train on JAX" in str(e.value)
     with pytest.raises(ValueError, match="one device for each process") as e:
         ExpertParallel(devices=["cpu:0", "cpu:1"])
     assert "2 devices, 1 processes. Leave" in str(e.value)

@@ -3,6 +3,7 @@ from types import SimpleNamespace
 import pytest
 
 from keras_moe.distribution.shard_rules import axes_of_expert_weight
+from keras_moe.distribution.shard_rules import axes_of_split_weight
 from keras_moe.distribution.shard_rules import axes_of_weight
 from keras_moe.distribution.shard_rules import check_shard
 
@@ -60,6 +61,21 @@ def test_fully_sharded_kernels_are_split_over_all_devices(shape, expected):
     assert axes_of_weight(shape, SIZES, fully=True) == expected
 
 
+@pytest.mark.parametrize(
+    ("shape", "dimension", "expected"),
+    [
+        ((6, 8, 2), 1, (None, "expert", None)),
+        ((8, 2, 6), 0, ("expert", None, None)),
+        ((8,), 0, ("expert",)),
+        # Two key/value heads, which 4 devices cannot divide.
+        ((6, 2, 8), 1, (None, None, None)),
+        ((8, 8), None, (None, None)),
+    ],
+)
+def test_heads_are_split_over_the_expert_axis(shape, dimension, expected):
+    assert axes_of_split_weight(shape, dimension, SIZES) == expected
+
+
 def test_other_weights_stay_whole():
     assert axes_of_weight((16, 64), SIZES) == (None, None)
 
@@ -71,7 +87,10 @@ def test_experts_that_cannot_be_divided_are_refused():
 
 
 def test_an_unknown_way_to_shard_is_refused():
-    check_shard("full")
+    for known in (None, "full", "tensor"):
+        check_shard(known)
     with pytest.raises(ValueError, match="`shard` to be one of") as error:
         check_shard("half")
-    assert "shard='half'" in str(error.value)
+    assert str(error.value).endswith(
+        "of [None, 'full', 'tensor']. Received: shard='half'."
+    )

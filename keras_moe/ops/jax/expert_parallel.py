@@ -3,9 +3,15 @@
 import collections
 
 import jax
+import keras
 import numpy as np
+from jax.sharding import NamedSharding
+from jax.sharding import PartitionSpec
 
-CAN_SHARD_FULLY = True
+from keras_moe.ops.jax.own_rows import divides
+from keras_moe.ops.jax.own_rows import traced_mesh
+
+CAN_SHARD = True
 
 
 def arrange_devices(devices, shape, axes):
@@ -102,6 +108,25 @@ def batch_sharding(sharding, check):
     checked = _CheckedSharding(sharding.mesh, sharding.spec)
     checked.check = check
     return checked
+
+
+def lay_out(tensor, axes):
+    """Tell XLA's partitioner which device computes which part of a tensor.
+
+    Args:
+        tensor: array, or `keras.Variable`.
+        axes: list with one entry for each dimension, as for `PartitionSpec`.
+
+    Returns:
+        Array of the same numbers; `tensor` outside of `jax.jit`, or if the
+        mesh does not divide it.
+    """
+    value = keras.ops.convert_to_tensor(tensor)
+    mesh = traced_mesh(value)
+    if mesh is None or not divides(mesh, axes, value.shape):
+        return tensor
+    layout = NamedSharding(mesh, PartitionSpec(*axes))
+    return jax.lax.with_sharding_constraint(value, layout)
 
 
 def bytes_here(variable):

@@ -4,6 +4,8 @@ XLA's partitioner knows no parallel way to sort or to rank: it gathers all rows
 on every device. Here JAX is told that rows are independent.
 """
 
+import math
+
 import jax
 import keras
 from jax.sharding import PartitionSpec
@@ -65,16 +67,47 @@ def row_mesh(rows):
     Returns:
         `jax.sharding.Mesh`, or `None`.
     """
+    mesh = traced_mesh(rows)
+    if mesh is None or rows.ndim < 2 or not divides(mesh, (AXES,), rows.shape):
+        return None
+    return mesh
+
+
+def traced_mesh(array):
+    """Return the mesh over which an array is laid out.
+
+    Args:
+        array: of any shape.
+
+    Returns:
+        `jax.sharding.Mesh`, or `None`.
+    """
     distribution = keras.distribution.distribution()
     if getattr(distribution, "data_axes", None) != AXES:
         return None
-    if not isinstance(rows, jax.core.Tracer):
+    if not isinstance(array, jax.core.Tracer):
         return None  # Nothing is compiled as a whole: it would be each time.
     if jax.sharding.get_abstract_mesh().manual_axes:
         return None  # It is the device's own rows already.
-    mesh = distribution.device_mesh.backend_mesh
-    num_rows = rows.shape[0] if rows.ndim > 1 else None
-    # While Keras traces with open sizes, nobody knows.
-    if not isinstance(num_rows, int) or num_rows % mesh.size:
-        return None
-    return mesh
+    return distribution.device_mesh.backend_mesh
+
+
+def divides(mesh, axes, shape):
+    """Tell whether a mesh divides dimensions of an array.
+
+    Args:
+        mesh: `jax.sharding.Mesh`.
+        axes: for the first dimensions, the names of the axes of the mesh that
+            divide it: a str, a tuple of them, or `None`.
+        shape: tuple.
+
+    Returns:
+        bool.
+    """
+    for names, length in zip(axes, shape, strict=False):
+        names = (names,) if isinstance(names, str) else names or ()
+        size = math.prod(mesh.shape[name] for name in names)
+        # While Keras traces with open sizes, nobody knows.
+        if not isinstance(length, int) or length % size:
+            return False
+    return True

@@ -16,7 +16,7 @@ from keras_moe.ops.mesh_axes import EXPERT
 from keras_moe.ops.torch.replicas import check_group
 from keras_moe.ops.torch.replicas import num_replicas
 
-CAN_SHARD_FULLY = False
+CAN_SHARD = False
 
 
 def arrange_devices(devices, shape, axes):
