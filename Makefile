@@ -129,7 +129,7 @@ $(STAMP)-docs: $(REQUIREMENTS) | $(VENV)/bin/python
 
 # ---- targets ----------------------------------------------------------------
 
-.PHONY: help run serve test test-all test-turn test-avx2 \
+.PHONY: help run serve test test-all test-avx2 \
 	$(BACKENDS:%=test-%) benchmark evidence docs lint format clean
 
 help:
@@ -138,7 +138,7 @@ help:
 	@echo "make test                                the tests, on every backend"
 	@echo "make test-jax|test-torch|test-tensorflow the tests, on one backend"
 	@echo "make test-all                            exhaustive tests as well"
-	@echo "make test-turn                           the same, but those by turns"
+	@echo "make test TURN=number                    those by turns, as in CI"
 	@echo "make test-avx2                           numbers without AVX-512"
 	@echo "make benchmark                           every ratio against its target"
 	@echo "make evidence [EVIDENCE=folder]          what small models learn, hours"
@@ -178,17 +178,13 @@ fi; \
 echo "make $@: all tests passed on: $(1)"
 endef
 
+# With TURN=n the exhaustive tests too: all on PyTorch, each on JAX or TensorFlow,
+# on the other one for n + 1. In one go, since collecting tests takes 20 seconds.
 test: $(STAMP)-test
-	$(call run_tests,$(BACKENDS),$(QUICK))
+	$(call run_tests,$(BACKENDS),$(if $(TURN),$(ALL),$(QUICK)),$(TURN:%=--turn %))
 
 test-all: $(STAMP)-test
 	$(call run_tests,$(BACKENDS),$(ALL))
-
-# `make test`, and the rest: all on PyTorch, each on JAX or TensorFlow; the next
-# commit takes the other one. In one go: collecting the tests takes 20 seconds.
-test-turn: TURN ?= $(or $(shell git rev-list --count HEAD 2>/dev/null),0)
-test-turn: $(STAMP)-test
-	$(call run_tests,$(BACKENDS),$(ALL),--turn $(TURN))
 
 # What rounds, on the instruction set of older processors, and with the code for
 # fusions that users have: numbers must agree there too. TensorFlow 2.21 crashes
