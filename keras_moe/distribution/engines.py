@@ -71,7 +71,8 @@ def warn_of_broken_fit():
     if version < (3, 16) and in_multi_worker_strategy():
         warnings.warn(
             f"Keras {keras.__version__} cannot `fit` any model under a "
-            "MultiWorkerMirroredStrategy. Write the loop "
-            "with `strategy.run`, which trains right, or train on JAX.",
+            "MultiWorkerMirroredStrategy of several workers: it takes a "
+            "worker's part of a batch (`PerReplica`) for a tensor. Write the "
+            "loop with `strategy.run`, which trains right, or train on JAX.",
             stacklevel=2,
         )

@@ -37,7 +37,8 @@ def test_experts_are_not_made_where_a_distribution_is_ignored(name, backend):
 def test_where_fit_is_broken_a_layer_says_so(monkeypatch):
     monkeypatch.setattr(engines, "in_multi_worker_strategy", lambda: True)
     monkeypatch.setattr(keras, "__version__", "3.15.1")
-    with pytest.warns(UserWarning, match="cannot `fit` any model under"):
+    with pytest.warns(UserWarning, match="cannot `fit` any model under") as w:
         SparseMoE(4, 8).build((None, 3, 6))
+    assert "(`PerReplica`) for a tensor. Write the loop" in str(w[0].message)
     monkeypatch.setattr(keras, "__version__", "3.16.0")
     SparseMoE(4, 8).build((None, 3, 6))

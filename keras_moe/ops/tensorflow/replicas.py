@@ -11,10 +11,13 @@ def num_replicas():
 
 
 def in_multi_worker_strategy():
-    return isinstance(
-        tf.distribute.get_strategy(),
-        tf.distribute.MultiWorkerMirroredStrategy,
-    )
+    strategy = tf.distribute.get_strategy()
+    if not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
+        return False
+    # One worker has devices alone, as under a `MirroredStrategy`.
+    cluster = strategy.cluster_resolver.cluster_spec()
+    workers = [each for each in cluster.jobs if each in ("chief", "worker")]
+    return sum(map(cluster.num_tasks, workers)) > 1
 
 
 def sum_over_replicas(values):
