@@ -106,7 +106,11 @@ def test_runs_that_are_there_are_not_repeated(compare, monkeypatch, tmp_path):
     "group",
     ["balancing", "longer", "routers", "experts", "rate", "rates", "pay"],
 )
-def test_every_recipe_trains(group, compare):
+def test_every_recipe_trains(group, compare, monkeypatch):
+    # Each model that is timed is a process of its own: two of the four will do.
+    quality = load("quality")
+    timed = itertools.islice(quality.TIMED.items(), 2)
+    monkeypatch.setattr(quality, "TIMED", dict(timed))
     runs = compare(group)
     recipes = load("quality_recipes").GROUPS[group].recipes
     assert [run["recipe"] for run in runs] == recipes

@@ -7,13 +7,13 @@ import subprocess
 import sys
 import time
 
+import keras
 import pytest
 
 from keras_moe.cli.checkpoint import read_record
-from keras_moe.cli.language_model import ModelSize
 from keras_moe.cli.language_model import load_model
-from keras_moe.cli.language_model import make_model
 from keras_moe.cli.run_folder import RunFolder
+from keras_moe.layers import SparseMoE
 
 # Files, processes and signals, whatever the backend.
 pytestmark = [pytest.mark.exhaustive, pytest.mark.once]
@@ -100,10 +100,9 @@ def test_training_that_is_killed_goes_on(tmp_path, temporary):
 @pytest.mark.timeout(1200)
 def test_an_export_that_is_killed_leaves_nothing(tmp_path, temporary):
     model = tmp_path / "model.keras"
-    size = ModelSize(
-        hidden_dim=16, num_layers=1, num_experts=4, intermediate_dim=16
-    )
-    make_model(size).save(model)
+    # Of a language model each export would take 25 s, of processor time too.
+    layers = [keras.Input((8,)), SparseMoE(num_experts=4, intermediate_dim=8)]
+    keras.Sequential(layers).save(model)
     served = tmp_path / "served"
     first = ["export", model, served]
     with command(first, temporary) as process:
