@@ -2,13 +2,15 @@
 
     python benchmarks/mesh.py                      # 8 to 64 virtual devices
     python benchmarks/mesh.py --devices 8 --hidden-dim 256
+    python benchmarks/mesh.py --decoder            # a whole one, on 8 devices
 
 Compiles the training step of one sparse layer on JAX, with as many experts as
 devices and as many tokens on each; nothing is allocated or run. A collective
 counts the bytes of its results on one device. Three ways to divide the layer:
 XLA's partitioner alone, with a capacity; ours with the same capacity; ours
-dropless, as it is on CPU, where all tokens go to all devices. Prints a Markdown
-table, in kilobytes of one device.
+dropless, as it is on CPU, where all tokens go to all devices. `--decoder`
+compiles that of a small Mixtral in the three ways that `shard` can be. Prints a
+Markdown table, in kilobytes of one device.
 """
 
 import argparse
@@ -25,10 +27,13 @@ if __name__ == "__main__":
 import keras
 
 from keras_moe.distribution import ExpertParallel
+from keras_moe.distribution.shard_rules import SHARDS
 from keras_moe.layers import SparseMoE
+from keras_moe.models import MixtralBackbone
 from keras_moe.ops.backend import load
 from keras_moe.planning.collectives import count_collectives
 from keras_moe.planning.hlo import read_computations
+from keras_moe.planning.training_step import compile_training_step
 from keras_moe.routing import Capacity
 
 COLUMNS = (
@@ -75,6 +80,37 @@ def measure(make_distribution, capacity, num_devices, sizes):
     program = ahead_of_time.compile_lowered(
         ahead_of_time.lower_training_step(model, batch, batch, distribution)
     )
+    return bytes_of(program)
+
+
+def measure_decoder(shard, num_devices, sizes):
+    """Compile a decoder's training step; return numbers of bytes by column."""
+    program = compile_training_step(
+        MixtralBackbone,
+        {
+            "vocabulary_size": 32 * sizes.hidden_dim,
+            "num_layers": 2,
+            "num_query_heads": 8,
+            "num_key_value_heads": 4,
+            "hidden_dim": sizes.hidden_dim,
+            "intermediate_dim": sizes.intermediate_dim,
+            "num_experts": 8,
+            "router": {"capacity": Capacity(factor=1.25)},
+        },
+        ExpertParallel(
+            expert=min(num_devices, 4),
+            devices=keras.distribution.list_devices()[:num_devices],
+            shard=shard,
+        ),
+        num_devices * sizes.rows,
+        sizes.tokens,
+        "adam",
+    )
+    return bytes_of(program)
+
+
+def bytes_of(program):
+    """Return a program's numbers of bytes by column."""
     traffic = count_collectives(read_computations(program.text))
     return {
         "weights and slots": program.in_place,
@@ -89,8 +125,27 @@ def table(numbers, sizes):
     for num_devices in numbers:
         for way, (make_distribution, capacity) in WAYS.items():
             found = measure(make_distribution, capacity, num_devices, sizes)
-            counts = [found.get(name, 0) / 1e3 for name in COLUMNS[2:]]
-            lines.append([num_devices, way, *(f"{n:,.0f}" for n in counts)])
+            lines.append([num_devices, way, *in_kilobytes(found)])
+    return markdown(lines)
+
+
+def decoder_table(num_devices, sizes):
+    """Return a Markdown table of the ways to split a decoder's weights."""
+    columns = ("shard", *COLUMNS[2:])
+    lines = [columns, ["---"] * len(columns)]
+    for shard in SHARDS:
+        found = measure_decoder(shard, num_devices, sizes)
+        lines.append([repr(shard), *in_kilobytes(found)])
+    return markdown(lines)
+
+
+def in_kilobytes(found):
+    """Return the columns of numbers of bytes."""
+    return [f"{found.get(name, 0) / 1e3:,.0f}" for name in COLUMNS[2:]]
+
+
+def markdown(lines):
+    """Return the lines of a table, each a list of cells."""
     return "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines)
 
 
@@ -99,9 +154,13 @@ if __name__ == "__main__":
     parser.add_argument(
         "--devices", type=int, nargs="*", default=[8, 16, 32, 64]
     )
+    parser.add_argument("--decoder", action="store_true")
     parser.add_argument("--rows", type=int, default=2, help="of each device")
     parser.add_argument("--tokens", type=int, default=128, help="of a row")
     parser.add_argument("--hidden-dim", type=int, default=64)
     parser.add_argument("--intermediate-dim", type=int, default=256)
     arguments = parser.parse_args()
-    print(table(arguments.devices, arguments))
+    if arguments.decoder:
+        print(decoder_table(8, arguments))
+    else:
+        print(table(arguments.devices, arguments))
