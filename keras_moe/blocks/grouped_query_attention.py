@@ -12,6 +12,8 @@ from keras_moe.blocks.rolling_cache import roll
 from keras_moe.blocks.rolling_cache import slot_positions
 from keras_moe.blocks.rotary_embedding import rotary_frequencies
 from keras_moe.blocks.rotary_embedding import rotate
+from keras_moe.distribution.tensor_parallel import keep_rows
+from keras_moe.distribution.tensor_parallel import num_devices
 from keras_moe.distribution.tensor_parallel import share_rows
 from keras_moe.distribution.tensor_parallel import split_features
 from keras_moe.distribution.tensor_parallel import split_shared_heads
@@ -210,10 +212,17 @@ class GroupedQueryAttention(CausalAttention):
         return outputs if cache is None else (outputs, (key, value))
 
     def _project(self, inputs):
-        inputs = share_rows(inputs, self.num_query_heads)
+        inputs = keep_rows(inputs)
+        shared = share_rows(inputs, self.num_query_heads)
+        if num_devices(self.num_key_value_heads) > 1:
+            inputs = shared
         query, key, value = (
-            split_features(projection(inputs), 2)
-            for projection in (self.query, self.key, self.value)
+            split_features(projection(x), 2)
+            for projection, x in (
+                (self.query, shared),
+                (self.key, inputs),
+                (self.value, inputs),
+            )
         )
         if self.query_key_norm is not None:
             query = self._norm(self.query_norm, query)

@@ -15,6 +15,7 @@ from keras_moe.blocks.yarn import get_yarn
 from keras_moe.blocks.yarn import yarn_frequencies
 from keras_moe.blocks.yarn import yarn_magnitude
 from keras_moe.blocks.yarn import yarn_softmax_scale
+from keras_moe.distribution.tensor_parallel import keep_rows
 from keras_moe.distribution.tensor_parallel import share_rows
 from keras_moe.distribution.tensor_parallel import split_features
 from keras_moe.ops.padding import clean_padding
@@ -204,7 +205,7 @@ class MultiHeadLatentAttention(CausalAttention):
         if self.query_latent_dim is None:
             query = self.query(share_rows(inputs, self.num_query_heads))
         else:
-            latents = self.query_norm(self.query_down(inputs))
+            latents = self.query_norm(self.query_down(keep_rows(inputs)))
             query = self.query_up(share_rows(latents, self.num_query_heads))
         query = split_features(query, 2)
         nope, rope = self._split(query, self.nope_head_dim)
@@ -213,7 +214,7 @@ class MultiHeadLatentAttention(CausalAttention):
     def _compress(self, inputs, positions):
         """Return what a token leaves in the cache."""
         latents, key = self._split(
-            self.key_value_down(inputs), self.key_value_latent_dim
+            self.key_value_down(keep_rows(inputs)), self.key_value_latent_dim
         )
         key = self._rotate(key[:, :, None], positions)  # (B, L, 1, P)
         latents = self.key_value_norm(latents)

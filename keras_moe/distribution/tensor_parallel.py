@@ -98,6 +98,18 @@ def share_rows(tensor, num_parts):
     return _lay_out(tensor, num_parts, {0: AXES}, {0: DATA})
 
 
+def keep_rows(tensor):
+    """Let each device compute of its own rows, before a weight that is whole.
+
+    Args:
+        tensor: of shape (B, ...), activations.
+
+    Returns:
+        The same numbers.
+    """
+    return _lay_out(tensor, 0, {0: AXES})
+
+
 def split_rows(tensor, num_parts):
     """Give each device its own rows again, added up over the parts.
 
@@ -130,7 +142,7 @@ def split_features(tensor, axis):
     """
     axis = axis % len(tensor.shape)
     features = _lay_out(tensor, tensor.shape[axis], {0: DATA, axis: EXPERT})
-    return _lay_out(tensor, 0, {0: AXES}) if features is tensor else features
+    return keep_rows(tensor) if features is tensor else features
 
 
 def split_shared_heads(heads, num_query_heads):
@@ -146,7 +158,7 @@ def split_shared_heads(heads, num_query_heads):
         Tensor of shape (B, M', X, D), M' a multiple of M that divides N: M
         itself, if the expert axis divides it or does not divide N.
     """
-    size = _num_devices(num_query_heads)
+    size = num_devices(num_query_heads)
     copies = size // math.gcd(size, heads.shape[1])
     if copies > 1:
         heads = share_rows(heads, num_query_heads)
@@ -170,7 +182,7 @@ def split_table(table):
 
 def _lay_out(tensor, num_parts, *layouts):
     """Lay a tensor out, then again; a dict has the axes of its dimensions."""
-    if tensor is None or _num_devices(num_parts) == 1:
+    if tensor is None or num_devices(num_parts) == 1:
         return tensor
     engine = keras.distribution.distribution().engine
     for axes in layouts:
@@ -179,8 +191,16 @@ def _lay_out(tensor, num_parts, *layouts):
     return tensor
 
 
-def _num_devices(num_parts):
-    """Return how many devices share heads or columns: 1 if they cannot."""
+def num_devices(num_parts):
+    """Tell among how many devices heads or columns are split.
+
+    Args:
+        num_parts: int, how many heads or columns a layer has.
+
+    Returns:
+        int, of the expert axis; 1 if it cannot divide them, or outside of
+        `ExpertParallel(shard="tensor")`.
+    """
     distribution = keras.distribution.distribution()
     if getattr(distribution, "shard", None) != "tensor":
         return 1

@@ -58,6 +58,7 @@ DEEPSEEK = {
 }
 FAMILIES = {
     "mixtral": (MixtralBackbone, MIXTRAL),
+    "fewer_keys": (MixtralBackbone, {**MIXTRAL, "num_key_value_heads": 2}),
     "deepseek": (DeepSeekV3Backbone, DEEPSEEK),
 }
 # On 8 devices two of them copy each of Mixtral's key/value heads.
@@ -149,7 +150,13 @@ def test_training_in_parts_is_that_of_one_device(family, data, expert):
 
 @pytest.mark.multi_device
 @pytest.mark.parametrize(
-    ("family", "data", "expert"), [MESHES[1], ("deepseek", 2, 4)]
+    ("family", "data", "expert"),
+    [
+        ("deepseek", 2, 4),
+        pytest.param("mixtral", 2, 4, marks=pytest.mark.exhaustive),
+        pytest.param("fewer_keys", 2, 4, marks=pytest.mark.exhaustive),
+        pytest.param("mixtral", 1, 8, marks=pytest.mark.exhaustive),
+    ],
 )
 def test_activations_travel_and_no_weights_do(family, data, expert):
     distribution = ExpertParallel(data, expert, shard="tensor")
