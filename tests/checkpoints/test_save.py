@@ -5,7 +5,6 @@ import os
 import shutil
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import keras
@@ -321,22 +320,37 @@ def test_a_save_cut_off_for_good_leaves_one_of_two_checkpoints(
     assert found == sorted(found, reverse=True) and found[0] == "old"
 
 
+# Imports once. For each line of its input it forks, and kills who saves.
 KILLED = """
+import os
+import signal
 import sys
+import time
 from keras_moe.models import MixtralBackbone
-print("ready", flush=True)
-turn = 0
-while True:
-    turn += 1
-    backbone = MixtralBackbone(
-        vocabulary_size=32, num_layers=1, num_query_heads=4,
-        num_key_value_heads=2, hidden_dim=16, intermediate_dim=24,
-        num_experts=4, rope_max_wavelength=float(turn),
-    )
-    backbone.token_embedding.embeddings.assign(
-        backbone.token_embedding.embeddings * 0.0 + float(turn)
-    )
-    backbone.save_pretrained(sys.argv[1], max_shard_size=float(sys.argv[2]))
+
+def save_again_and_again(size):
+    turn = 0
+    while True:
+        turn += 1
+        backbone = MixtralBackbone(
+            vocabulary_size=32, num_layers=1, num_query_heads=4,
+            num_key_value_heads=2, hidden_dim=16, intermediate_dim=24,
+            num_experts=4, rope_max_wavelength=float(turn),
+        )
+        backbone.token_embedding.embeddings.assign(
+            backbone.token_embedding.embeddings * 0.0 + float(turn)
+        )
+        backbone.save_pretrained(sys.argv[1], max_shard_size=size)
+
+for line in sys.stdin:
+    size, seconds = map(float, line.split())
+    child = os.fork()
+    if child == 0:
+        save_again_and_again(size)
+    time.sleep(seconds)
+    os.kill(child, signal.SIGKILL)
+    assert os.waitpid(child, 0)[1] == signal.SIGKILL
+    print("killed", flush=True)
 """
 
 
@@ -346,20 +360,22 @@ def test_a_killed_process_leaves_settings_and_weights_that_belong_together(
     tmp_path,
 ):
     rng = np.random.default_rng(0)
-    for turn in range(4):
-        size = (SHARDED, WHOLE)[turn % 2]
-        process = subprocess.Popen(
-            [sys.executable, "-c", KILLED, tmp_path, str(size)],
-            stdout=subprocess.PIPE,
-            env={**os.environ, "KERAS_BACKEND": "torch"},
-        )
-        process.stdout.readline()
-        time.sleep(rng.uniform(0.5, 1.5))
-        process.kill()
-        process.communicate()
-        embedding = tensors(tmp_path)["model.embed_tokens.weight"]
-        theta = CheckpointFolder(tmp_path).config["rope_theta"]
-        np.testing.assert_array_equal(embedding, theta)
+    with subprocess.Popen(
+        [sys.executable, "-c", KILLED, tmp_path],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env={**os.environ, "KERAS_BACKEND": "torch"},
+        text=True,
+    ) as process:
+        for turn in range(4):
+            size = (SHARDED, WHOLE)[turn % 2]
+            process.stdin.write(f"{size} {rng.uniform(0.5, 1.5)}\n")
+            process.stdin.flush()
+            assert process.stdout.readline() == "killed\n"
+            embedding = tensors(tmp_path)["model.embed_tokens.weight"]
+            theta = CheckpointFolder(tmp_path).config["rope_theta"]
+            np.testing.assert_array_equal(embedding, theta)
+        process.stdin.close()
     MixtralBackbone(**SIZES).save_pretrained(tmp_path)
     assert sorted(contents(tmp_path)) == [CONFIG, WEIGHTS]
 
