@@ -69,7 +69,10 @@ PIP_INSTALL := $(VENV)/bin/python -m pip install -qq --no-compile \
 	--disable-pip-version-check --constraint constraints.txt
 # pip compiles one module after another, this on all cores: half a minute less.
 # Some packages have files for other Pythons, which fail.
-COMPILE := $(VENV)/bin/python -m compileall -qq -j 0 $(VENV)/lib || true
+define compile
+@echo "==> Compiling the packages' modules"; \
+$(VENV)/bin/python -m compileall -qq -j 0 $(VENV)/lib || true
+endef
 
 TORCH := $(shell sed -n '/^torch==/p' constraints.txt)
 RUN_PACKAGES = --editable '.[$*,hub,export,serve,cli,tensorboard]'
@@ -109,7 +112,7 @@ $(STAMP)-jax $(STAMP)-torch $(STAMP)-tensorflow: $(STAMP)-%: \
 	$(call install,TensorFlow (the longest step),tensorflow)
 	$(if $(filter jax,$*),$(call install,JAX,jax))
 	$(call install,keras-moe and keras-hub,$(RUN_PACKAGES))
-	@$(COMPILE)
+	$(compile)
 	@touch $@
 
 $(STAMP)-test: $(REQUIREMENTS) | $(VENV)/bin/python
@@ -117,7 +120,7 @@ $(STAMP)-test: $(REQUIREMENTS) | $(VENV)/bin/python
 	$(call install,TensorFlow (the longest step),tensorflow)
 	$(call install,JAX,jax)
 	$(call install,keras-moe with keras-hub and pytest,$(TEST_PACKAGES))
-	@$(COMPILE)
+	$(compile)
 	@# Apart from the others: JAX would look for a TPU at every start. Where
 	@# it cannot be had, the one test that needs it is skipped.
 	-$(call install,libtpu to compile for TPUs,$(LIBTPU))
