@@ -147,15 +147,17 @@ def test_a_killed_process_costs_the_steps_since_the_last_save(
 MOMENTS = {
     "begins to save": (0, "os.mkdir", "/state.orbax-checkpoint-tmp$", 2, 3),
     "has saved, without a name": (0, "os.rename", r"/\d+.[\w-]*-tmp$", 2, 3),
-    "begins to restore": (0, "open", r"/\d+/state/_METADATA$", 1, 0),
-    "saves": (0, "open", "-tmp/state.orbax-checkpoint-tmp/_METADATA$", 2, 3),
     "the other one begins to restore": (1, "open", r"/\d+/state/_MET", 1, 0),
     "has restored": (0, "open", r"/\d+/record/metadata$", 1, 0),
+}
+# Where each process writes.
+ON_JAX = {
+    "begins to restore": (0, "open", r"/\d+/state/_METADATA$", 1, 0),
+    "saves": (0, "open", "-tmp/state.orbax-checkpoint-tmp/_METADATA$", 2, 3),
+    "the other one saves": (1, "open", "-tmp/array_metadatas/", 2, 3),
     "the other one has restored": (1, "open", r"/\d+/record/meta", 1, 0),
     "removes an old step": (0, "os.rmdir", r"/\d+$", 1, 3),
 }
-# The first process alone writes on PyTorch.
-ON_JAX = {"the other one saves": (1, "open", "-tmp/array_metadatas/", 2, 3)}
 
 
 @pytest.mark.slow
