@@ -15,8 +15,7 @@ if keras.config.backend() == "jax":
     pytest.skip("JAX has one program", allow_module_level=True)
 
 # Processes of their own; TensorFlow compiles the model twice.
-if keras.config.backend() == "tensorflow":
-    pytestmark = pytest.mark.exhaustive
+pytestmark = pytest.mark.exhaustive
 
 SCRIPT = pathlib.Path(__file__).with_name("replicas.py")
 # Losses up to 10, and gradients up to 2 of about a hundred terms.
