@@ -9,7 +9,7 @@ from keras import ops
 
 from keras_moe.blocks.decoder_block import DecoderBlock
 from keras_moe.blocks.norms import make_norm
-from keras_moe.blocks.token_embedding import TokenEmbedding
+from keras_moe.blocks.reversible_embedding import ReversibleEmbedding
 from keras_moe.models.backbone_arguments import BackboneArguments
 from keras_moe.models.decoder_parts import kernel_initializer
 from keras_moe.models.decoder_parts import make_attention
@@ -84,7 +84,7 @@ class DecoderBackbone(
         # === Layers ===
         # Under a RematScope, only attention and feed-forward are recomputed.
         with keras.RematScope(mode=None):
-            self.token_embedding = TokenEmbedding(
+            self.token_embedding = ReversibleEmbedding(
                 arguments.vocabulary_size,
                 arguments.hidden_dim,
                 tie_weights=arguments.tie_embedding_weights,

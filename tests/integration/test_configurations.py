@@ -64,7 +64,7 @@ REQUIRED = {
         "feed_forward": lambda: layers.SparseMoE(4, 4),
     },
     blocks.T5FeedForwardBlock: {"feed_forward": lambda: layers.FeedForward(4)},
-    blocks.TokenEmbedding: {"input_dim": 7, "output_dim": 4},
+    blocks.ReversibleEmbedding: {"input_dim": 7, "output_dim": 4},
     blocks.VisionEncoderBlock: {
         "num_heads": 2,
         "head_dim": 4,

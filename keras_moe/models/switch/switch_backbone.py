@@ -4,9 +4,9 @@ import keras
 import keras_hub
 
 from keras_moe.blocks.relative_position_bias import RelativePositionBias
+from keras_moe.blocks.reversible_embedding import ReversibleEmbedding
 from keras_moe.blocks.t5_decoder_block import T5DecoderBlock
 from keras_moe.blocks.t5_encoder_block import T5EncoderBlock
-from keras_moe.blocks.token_embedding import TokenEmbedding
 from keras_moe.layers import TopKRouter
 from keras_moe.models.parameter_counts import count_variables
 from keras_moe.models.published_backbone import PublishedBackbone
@@ -98,7 +98,7 @@ class SwitchBackbone(
         # === Layers ===
         # Under a RematScope only attention and feed-forward are recomputed.
         with keras.RematScope(mode=None):
-            self.token_embedding = TokenEmbedding(
+            self.token_embedding = ReversibleEmbedding(
                 arguments.vocabulary_size,
                 arguments.hidden_dim,
                 embeddings_initializer=keras.initializers.RandomNormal(

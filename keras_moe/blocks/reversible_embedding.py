@@ -11,11 +11,12 @@ from keras_moe.ops.plain_numbers import plain_numbers
 
 
 @keras.saving.register_keras_serializable(package="keras_moe")
-class TokenEmbedding(keras.layers.ReversibleEmbedding):
+class ReversibleEmbedding(keras.layers.ReversibleEmbedding):
     """A `keras.layers.ReversibleEmbedding` that devices can share.
 
     Under `ExpertParallel(shard="tensor")` each device of the expert axis
-    holds some tokens of the vocabulary, and computes their scores.
+    holds some tokens of the vocabulary, and computes their scores. It has the
+    name of Keras' own, by which files of models find its weights.
 
     Args:
         input_dim: int V, tokens of the vocabulary.
@@ -34,7 +35,7 @@ class TokenEmbedding(keras.layers.ReversibleEmbedding):
     Example:
 
     >>> import numpy as np
-    >>> layer = TokenEmbedding(100, 16)
+    >>> layer = ReversibleEmbedding(100, 16)
     >>> tuple(layer(layer(np.array([[3, 1, 4]])), reverse=True).shape)
     (1, 3, 100)
     """

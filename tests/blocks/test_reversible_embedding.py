@@ -3,12 +3,12 @@ import numpy as np
 import pytest
 from keras import ops
 
-from keras_moe.blocks import TokenEmbedding
+from keras_moe.blocks import ReversibleEmbedding
 
 
 @pytest.mark.parametrize("tie_weights", [True, False])
 def test_it_computes_what_kerass_own_does(tie_weights):
-    ours = TokenEmbedding(7, 4, tie_weights)
+    ours = ReversibleEmbedding(7, 4, tie_weights)
     theirs = keras.layers.ReversibleEmbedding(7, 4, tie_weights)
     ids = np.array([[3, 0, 6]])
     for layer in (ours, theirs):
