@@ -33,7 +33,9 @@ def in_thread(function, *arguments, **keywords):
 
     thread = threading.Thread(target=run, daemon=True)
     thread.start()
-    thread.join()
+    # Not one endless wait: a signal just before it would not end it.
+    while thread.is_alive():
+        thread.join(0.1)
     if errors:
         raise errors[0]
     return results[0]
