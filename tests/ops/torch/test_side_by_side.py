@@ -75,6 +75,8 @@ def test_an_error_in_a_thread_is_raised_here(two_threads):
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs a forking system")
+# JAX says so wherever another test has imported it; the fork does not use it.
+@pytest.mark.filterwarnings(r"ignore:os\.fork\(\) was called:RuntimeWarning")
 def test_a_forked_process_makes_threads_of_its_own(two_threads):
     threads_of(groups_of(200, 200))
     child = os.fork()
