@@ -12,12 +12,20 @@ from keras_moe.cli.in_thread import in_thread
 pytestmark = pytest.mark.once
 
 
+@pytest.fixture
+def ctrl_c():
+    """Lets SIGINT interrupt, also in tests that a shell has put behind."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 def test_an_error_of_the_thread_is_raised():
     with pytest.raises(ValueError, match="invalid literal"):
         in_thread(int, "x")
 
 
-def test_a_signal_is_answered_while_the_thread_works():
+def test_a_signal_is_answered_while_the_thread_works(ctrl_c):
     started, end = threading.Event(), threading.Event()
 
     def work():
