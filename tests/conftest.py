@@ -124,8 +124,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--turn",
         type=int,
-        help="of the exhaustive tests run all on PyTorch, and each on one "
-        "backend that compiles: on the other one after the next number",
+        help="of the exhaustive tests run half, and the other half after the "
+        "next number; on JAX the half that the others leave out",
     )
 
 
@@ -136,11 +136,10 @@ def pytest_collection_modifyitems(
     """Marks the later cases of a sweep as exhaustive, before `-m` chooses.
 
     PyTorch runs them all: it compiles nothing, so a case costs little. With
-    `--turn`, those go that another backend runs.
+    `--turn`, those go that have another turn.
     """
-    if keras.backend.backend() == "torch":
-        return
-    _mark_sweeps(items)
+    if keras.backend.backend() != "torch":
+        _mark_sweeps(items)
     turn = config.getoption("--turn")
     if turn is not None:
         others = [item for item in items if not _has_turn(item, turn)]
