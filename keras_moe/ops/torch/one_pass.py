@@ -69,7 +69,10 @@ def kernels():
     return triton_kernels
 
 
-def sum_rows(rows, weights, inverse):
+@torch.library.custom_op("keras_moe::sum_rows", mutates_args=())
+def sum_rows(
+    rows: torch.Tensor, weights: torch.Tensor | None, inverse: torch.Tensor
+) -> torch.Tensor:
     """Add up the K rows of each token, weighted; summed in float32.
 
     Args:
@@ -80,10 +83,23 @@ def sum_rows(rows, weights, inverse):
     Returns:
         Tensor of shape (T, H), of the dtype of `rows`.
     """
-    return _sum_rows(rows, weights, inverse)
+    if weights is not None:
+        weights = weights.contiguous()
+    return kernels().sum_rows(rows.contiguous(), weights, inverse.contiguous())
 
 
-def sum_rows_gradient(rows, weights, inverse, cotangent):
+@sum_rows.register_fake
+def _(rows, weights, inverse):
+    return rows.new_empty((inverse.shape[0], rows.shape[1]))
+
+
+@torch.library.custom_op("keras_moe::sum_rows_gradient", mutates_args=())
+def sum_rows_gradient(
+    rows: torch.Tensor,
+    weights: torch.Tensor,
+    inverse: torch.Tensor,
+    cotangent: torch.Tensor,
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Differentiate the weighted `sum_rows`.
 
     Args:
@@ -95,10 +111,18 @@ def sum_rows_gradient(rows, weights, inverse, cotangent):
     Returns:
         The gradients for `rows` and for `weights`, of their dtypes.
     """
-    return _sum_rows_gradient(rows, weights, inverse, cotangent)
+    return kernels().sum_rows_gradient(
+        *(each.contiguous() for each in (rows, weights, inverse, cotangent))
+    )
 
 
-def gated_silu(gate_up):
+@sum_rows_gradient.register_fake
+def _(rows, weights, inverse, cotangent):
+    return torch.empty_like(rows), torch.empty_like(weights)
+
+
+@torch.library.custom_op("keras_moe::gated_silu", mutates_args=())
+def gated_silu(gate_up: torch.Tensor) -> torch.Tensor:
     """Compute `silu(gate) * up`.
 
     Args:
@@ -107,10 +131,20 @@ def gated_silu(gate_up):
     Returns:
         Tensor of shape (..., F).
     """
-    return _gated_silu(gate_up)
+    *leading, width = gate_up.shape
+    outputs = kernels().gated_silu(gate_up.reshape(-1, width).contiguous())
+    return outputs.reshape(*leading, width // 2)
 
 
-def gated_silu_gradient(gate_up, cotangent):
+@gated_silu.register_fake
+def _(gate_up):
+    return gate_up.new_empty((*gate_up.shape[:-1], gate_up.shape[-1] // 2))
+
+
+@torch.library.custom_op("keras_moe::gated_silu_gradient", mutates_args=())
+def gated_silu_gradient(
+    gate_up: torch.Tensor, cotangent: torch.Tensor
+) -> torch.Tensor:
     """Differentiate `gated_silu`.
 
     Args:
@@ -120,56 +154,6 @@ def gated_silu_gradient(gate_up, cotangent):
     Returns:
         Tensor of shape (..., 2 * F).
     """
-    return _gated_silu_gradient(gate_up, cotangent)
-
-
-@torch.library.custom_op("keras_moe::sum_rows", mutates_args=())
-def _sum_rows(
-    rows: torch.Tensor, weights: torch.Tensor | None, inverse: torch.Tensor
-) -> torch.Tensor:
-    if weights is not None:
-        weights = weights.contiguous()
-    return kernels().sum_rows(rows.contiguous(), weights, inverse.contiguous())
-
-
-@_sum_rows.register_fake
-def _(rows, weights, inverse):
-    return rows.new_empty((inverse.shape[0], rows.shape[1]))
-
-
-@torch.library.custom_op("keras_moe::sum_rows_gradient", mutates_args=())
-def _sum_rows_gradient(
-    rows: torch.Tensor,
-    weights: torch.Tensor,
-    inverse: torch.Tensor,
-    cotangent: torch.Tensor,
-) -> tuple[torch.Tensor, torch.Tensor]:
-    return kernels().sum_rows_gradient(
-        *(each.contiguous() for each in (rows, weights, inverse, cotangent))
-    )
-
-
-@_sum_rows_gradient.register_fake
-def _(rows, weights, inverse, cotangent):
-    return torch.empty_like(rows), torch.empty_like(weights)
-
-
-@torch.library.custom_op("keras_moe::gated_silu", mutates_args=())
-def _gated_silu(gate_up: torch.Tensor) -> torch.Tensor:
-    *leading, width = gate_up.shape
-    outputs = kernels().gated_silu(gate_up.reshape(-1, width).contiguous())
-    return outputs.reshape(*leading, width // 2)
-
-
-@_gated_silu.register_fake
-def _(gate_up):
-    return gate_up.new_empty((*gate_up.shape[:-1], gate_up.shape[-1] // 2))
-
-
-@torch.library.custom_op("keras_moe::gated_silu_gradient", mutates_args=())
-def _gated_silu_gradient(
-    gate_up: torch.Tensor, cotangent: torch.Tensor
-) -> torch.Tensor:
     width = gate_up.shape[-1]
     gradient = kernels().gated_silu_gradient(
         gate_up.reshape(-1, width).contiguous(),
@@ -178,6 +162,6 @@ def _gated_silu_gradient(
     return gradient.reshape(gate_up.shape)
 
 
-@_gated_silu_gradient.register_fake
+@gated_silu_gradient.register_fake
 def _(gate_up, cotangent):
     return torch.empty_like(gate_up)
