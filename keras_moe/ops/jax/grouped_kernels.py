@@ -7,13 +7,13 @@ holds the TPU's.
 
 import functools
 
-import jax.numpy as jnp
 from jax import lax
 
 from keras_moe.ops.blocks import grouped_outer as blocked_outer
 from keras_moe.ops.blocks import grouped_rows as blocked_rows
 from keras_moe.ops.grouped_products import GroupedProducts
 from keras_moe.ops.implementations import choose_implementation
+from keras_moe.ops.jax.real_rows import where_real
 from keras_moe.ops.row_tiles import grouped_rows as tiled_rows
 
 
@@ -50,14 +50,14 @@ def ragged_rows(inputs, kernels, group_sizes, transpose_kernels):
         ),
     )
     # What a kernel leaves in rows of no group is its own affair.
-    return _where_real(outputs, group_sizes)
+    return where_real(outputs, group_sizes)
 
 
 def ragged_outer(inputs, cotangents, group_sizes):
     # Rows past the sum belong to no group; a NaN there must not count.
     return lax.ragged_dot_general(
-        _where_real(inputs, group_sizes),
-        _where_real(cotangents, group_sizes),
+        where_real(inputs, group_sizes),
+        where_real(cotangents, group_sizes),
         group_sizes,
         lax.RaggedDotDimensionNumbers(
             dot_dimension_numbers=(((0,), (0,)), ((), ())),
@@ -125,9 +125,3 @@ def _on_each_platform(of, implementation, inputs, *arrays):
         cuda=chosen("cuda"),
         default=chosen("other"),
     )
-
-
-def _where_real(rows, group_sizes):
-    """Put zeros in the rows past the sum of the group sizes."""
-    real = jnp.arange(rows.shape[0]) < jnp.sum(group_sizes)
-    return jnp.where(real[:, None], rows, 0)

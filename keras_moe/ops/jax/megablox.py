@@ -6,7 +6,8 @@ rows (seen in a program compiled for a TPU v5p by libtpu 0.0.42). JAX's own
 Pallas kernel does not, and has no public name.
 """
 
-import jax.numpy as jnp
+from keras_moe.ops.jax.real_rows import fill_up
+from keras_moe.ops.jax.real_rows import where_real
 
 try:
     from jax.experimental.pallas.ops.tpu.megablox.gmm import tgmm
@@ -30,17 +31,14 @@ def grouped_outer(inputs, cotangents, group_sizes, interpret=False):
     Returns:
         Array of shape (E, D, F), 0 for empty groups; summed in float32.
     """
-    missing = -inputs.shape[0] % ROW_TILE
-    real = jnp.arange(inputs.shape[0] + missing) < jnp.sum(group_sizes)
-
-    def prepare(rows):
-        # A NaN in rows of no group must not count.
-        rows = jnp.pad(rows, ((0, missing), (0, 0)))
-        return jnp.where(real[:, None], rows, 0)
-
+    # A NaN in rows of no group must not count.
+    inputs, cotangents = (
+        where_real(fill_up(rows, ROW_TILE), group_sizes)
+        for rows in (inputs, cotangents)
+    )
     return tgmm(
-        prepare(inputs).T,
-        prepare(cotangents),
+        inputs.T,
+        cotangents,
         group_sizes,
         preferred_element_type=inputs.dtype,
         tiling=(ROW_TILE, _tile(inputs), _tile(cotangents)),

@@ -8,9 +8,10 @@ they have no public name.
 import functools
 
 import jax
-import jax.numpy as jnp
 
 from keras_moe.ops.implementations import HALF
+from keras_moe.ops.jax.real_rows import fill_up
+from keras_moe.ops.jax.real_rows import where_real
 
 try:
     from jax.experimental.pallas.ops.gpu.ragged_dot_mgpu import ragged_dot
@@ -44,6 +45,7 @@ def takes(*arrays):
 
     Example:
 
+    >>> import jax.numpy as jnp
     >>> takes(jnp.ones((8, 3), "bfloat16"), jnp.ones((2, 3, 4), "bfloat16"))
     False
     """
@@ -70,14 +72,14 @@ def grouped_rows(inputs, kernels, group_sizes, transpose_kernels):
         Array of shape (R, F); rows past the sum of the sizes are 0.
     """
     outputs = ragged_dot(
-        _pad(inputs),
+        fill_up(inputs, DEPTH),
         kernels,
         group_sizes=group_sizes,
         transpose_rhs=transpose_kernels,
         **TILING,
     )
     # Rows of no group are not written.
-    return _where_real(outputs[: inputs.shape[0]], group_sizes)
+    return where_real(outputs[: inputs.shape[0]], group_sizes)
 
 
 def grouped_outer(inputs, cotangents, group_sizes):
@@ -93,7 +95,8 @@ def grouped_outer(inputs, cotangents, group_sizes):
     """
     # A NaN in rows of no group must not count.
     inputs, cotangents = (
-        _where_real(_pad(rows), group_sizes) for rows in (inputs, cotangents)
+        where_real(fill_up(rows, DEPTH), group_sizes)
+        for rows in (inputs, cotangents)
     )
     return transposed_ragged_dot(
         inputs, cotangents, group_sizes=group_sizes, **TILING
@@ -104,13 +107,3 @@ def grouped_outer(inputs, cotangents, group_sizes):
 def _on_hopper():
     capability = getattr(jax.local_devices()[0], "compute_capability", None)
     return capability == HOPPER
-
-
-def _pad(rows):
-    """Fill up to whole tiles; most numbers of rows are."""
-    return jnp.pad(rows, ((0, -rows.shape[0] % DEPTH), (0, 0)))
-
-
-def _where_real(rows, group_sizes):
-    real = jnp.arange(rows.shape[0]) < jnp.sum(group_sizes)
-    return jnp.where(real[:, None], rows, 0)
