@@ -24,6 +24,8 @@ def mark_slots(optimizer, weights):
     """
     if not any(getattr(weight, "is_part", False) for weight in weights):
         return
+    if any(getattr(slot, "is_part", False) for slot in optimizer.variables):
+        return  # Noted before, when the run was saved or restored.
     small = type(optimizer).from_config(optimizer.get_config())
     small.build([_small(weight) for weight in weights])
     for ours, theirs in zip(optimizer.variables, small.variables, strict=True):
